@@ -1,0 +1,23 @@
+"""Bring every mail proxy of an inventory to its declared state.
+
+pyinfra inventories/production.py deploy.py --dry     review: what would change, where
+pyinfra inventories/production.py deploy.py           review, confirm, roll out
+"""
+
+from pyinfra import host, state
+
+from mailproxy.operations import activate, stage
+from mailproxy.run import run_of
+
+# Every host's declaration, checked: whatever is wrong stops the run here, all of it at once.
+run = run_of(state)
+
+# One round trip. The host that comes last prints the review of the whole fleet.
+plan = run.plan(host)
+
+# Beside the live files: nothing that Postfix reads is touched yet.
+stage(name="Stage, index and check", plan=plan)
+
+# Only when every host has staged: wave by wave, each host swaps, reloads and verifies, or goes back.
+for number, wave in enumerate(host.loop(run.waves)):
+    activate(name=f"Activate wave {number + 1}: {wave.label}", plan=plan, wave=wave, after=run.waves[:number])

@@ -1,0 +1,223 @@
+# shellcheck shell=sh
+# NAME
+#   activate.sh - put the staged change in place of the live files, or put everything back
+# SYNOPSIS
+#   activate.sh DIRECTORY TOKEN
+# DESCRIPTION
+#   Works off the records that stage.sh kept in .mailproxy/stage/change, in their order: "swap STAGED NAME" renames
+#   a staged file into place, "service none|reload|restart|start" makes Postfix read it, "drop NAME" removes a
+#   table that nothing uses any more, "query TYPE NAME KEY VALUE" asks a live table. Before the first rename
+#   the live files are copied to .mailproxy/generations/N and the journal says so; where a journal is there
+#   already, an earlier run was interrupted, and its generation is the one to go back to.
+#   Once begun it goes on to its end, success or restoration, even when the connection is gone.
+# EXIT STATUS
+#   see common.sh: 0, 10, 11, 14, 15, 64
+
+directory=$1 token=$2
+stage=$PRIVATE/stage
+generations=$PRIVATE/generations
+KEPT=10
+
+# records WORD - print the arguments of the staged records of that kind.
+records() {
+    sed -n "s/^$1 //p" "$stage/change"
+}
+
+# refuse_unless_ready - the stage must be ours and checked, and the live files as the review saw them.
+refuse_unless_ready() {
+    [ "$(lock_value token)" = "$token" ] ||
+        fail 10 "the lock is no longer ours but $(lock_value holder)'s; nothing was touched"
+    [ "$(cat "$stage/checked" 2>/dev/null)" = "$token" ] || fail 64 'nothing is staged; nothing was touched'
+    live_digests >"$stage/now"
+    cmp -s "$stage/live" "$stage/now" ||
+        fail 11 "changed on the host since it was staged: $(diff "$stage/live" "$stage/now" |
+            sed -n 's/^[<>] [0-9a-f]* //p' | sort -u | tr '\n' ' '); nothing was touched"
+}
+
+# saved_generations - print the numbers of the saved generations in ascending order.
+saved_generations() {
+    for path in "$generations"/*; do
+        case ${path##*/} in
+            *[!0-9]*) ;;
+            *) printf '%s\n' "${path##*/}" ;;
+        esac
+    done | sort -n
+}
+
+# save_generation - copy what is live to the next number and print that number.
+# Copies, not links: a table that keeps a name is not seen as replaced by running daemons, and a file
+# that is edited in place later would change its own past.
+save_generation() {
+    last=$(saved_generations | tail -n 1)
+    number=$((${last:--1} + 1))
+    rm -rf "$generations/new"
+    mkdir -p "$generations/new"
+    live_names | while read -r name; do
+        cp -p "$name" "$generations/new/$name"
+    done
+    [ ! -f "$PRIVATE/manifest" ] || cp -p "$PRIVATE/manifest" "$generations/new/manifest"
+    mv "$generations/new" "$generations/$number"
+    printf '%s\n' "$number"
+}
+
+# begin - make sure that a generation to return to is saved and that the journal names it.
+begin() {
+    generation=$(sed -n 's/^generation //p' "$PRIVATE/journal" 2>/dev/null) || :
+    if [ -z "$generation" ] || [ ! -d "$generations/$generation" ]; then
+        generation=$(save_generation)
+    fi
+    {
+        printf 'generation %s\ntoken %s\nsince %s\n' "$generation" "$token" "$(date +%s)"
+        records note | sed 's/^/note /'
+    } >"$PRIVATE/journal.new"
+    mv -f "$PRIVATE/journal.new" "$PRIVATE/journal"
+}
+
+# with_service_manager ACTION - start or stop Postfix the way this system would.
+with_service_manager() {
+    if [ -d /run/systemd/system ]; then
+        systemctl "$1" postfix
+    elif command -v rcctl >/dev/null; then
+        rcctl "$1" postfix
+    elif [ -x /etc/init.d/postfix ]; then
+        /etc/init.d/postfix "$1"
+    else
+        postfix -c "$PWD" "$1"
+    fi
+}
+
+# wait_for yes|no - wait until the master process runs, or has gone, for at most 15 seconds.
+wait_for() {
+    tries=15
+    while :; do
+        if master_runs; then is=yes; else is=no; fi
+        [ "$is" != "$1" ] || return 0
+        [ "$tries" -gt 0 ] || return 1
+        tries=$((tries - 1))
+        sleep 1
+    done
+}
+
+# serve none|reload|restart|start - make Postfix read what is live. A stopped Postfix is always started.
+serve() {
+    action=$1
+    if [ "$action" != start ] && ! master_runs; then
+        action=start
+    fi
+    case $action in
+        none) return 0 ;;
+        reload) postfix -c "$PWD" reload ;;
+        restart) with_service_manager stop && wait_for no && with_service_manager start ;;
+        start) with_service_manager start ;;
+    esac >"$stage/said" 2>&1 </dev/null || return 1
+    wait_for yes
+}
+
+# apply - work off the records; a failure says where it stopped.
+apply() {
+    : >"$stage/said"
+    while read -r word one two three rest; do
+        case $word in
+            swap) mv -f "$stage/$one" "$two" ;;
+            drop) rm -f "$one" ;;
+            service) serve "$one" ;;
+            query) answers "$one" "$two" "$three" "$rest" ;;
+            *) : ;;
+        esac >>"$stage/said" 2>&1 </dev/null || {
+            printf '%s %s %s %s: %s\n' "$word" "$one" "$two" "$three" "$(tr '\n' ' ' <"$stage/said")"
+            return 1
+        }
+    done <"$stage/change"
+}
+
+# answers TYPE NAME KEY WORD... - whether the live table answers "hit VALUE", or "miss", as intended.
+answers() {
+    said=$(postmap -c "$PWD" -q "$3" "$1:$PWD/$2") && found="hit $said" || found=miss
+    [ "$found" = "$4" ] || {
+        printf '%s answered %s, expected %s' "$3" "$found" "$4"
+        return 1
+    }
+}
+
+# write_manifest - record what the running Postfix has loaded.
+write_manifest() {
+    {
+        live_digests | sed 's/^/file /'
+        records loaded | sed 's/^/loaded /'
+    } >"$PRIVATE/manifest.new"
+    mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest"
+}
+
+# put_back NAME - rename a copy of a saved file, if there is one, into place.
+put_back() {
+    [ -f "$saved/$1" ] || return 0
+    cp -p "$saved/$1" "$PRIVATE/restore/$1" && mv -f "$PRIVATE/restore/$1" "$1"
+}
+
+# restore - put the saved generation back, by rename as well, and have it read.
+# Called as a condition, where a shell ignores set -e: every step says || return.
+restore() {
+    saved=$generations/$generation
+    rm -rf "$PRIVATE/restore"
+    mkdir "$PRIVATE/restore"
+    # The routes and tables first, what accepts mail and main.cf last: as when domains are added.
+    for path in "$saved"/*; do
+        case ${path##*/} in
+            '*' | manifest | relaydomains | main.cf) ;;
+            *) put_back "${path##*/}" || return 1 ;;
+        esac
+    done
+    put_back relaydomains && put_back main.cf || return 1
+    for name in $(live_names); do
+        [ -f "$saved/$name" ] || rm -f "$name" || return 1
+    done
+    rm -rf "$PRIVATE/restore"
+    if [ -f "$saved/manifest" ]; then
+        cp -p "$saved/manifest" "$PRIVATE/manifest.new" &&
+            mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest"
+    else
+        rm -f "$PRIVATE/manifest"
+    fi || return 1
+    action=$(records service)
+    [ "$action" != none ] || action=reload
+    serve "$action"
+}
+
+# undo REASON - restore, and end saying whether that worked.
+undo() {
+    if restore; then
+        rm -f "$PRIVATE/journal"
+        fail 14 "activation failed at: $1; generation $generation was put back and is live"
+    fi
+    fail 15 "activation failed at: $1; putting generation $generation back FAILED too:" \
+        "$(tr '\n' ' ' <"$stage/said"); the journal stays, look at this host now"
+}
+
+# finish - whatever happened, the stage and the lock of this run are over.
+finish() {
+    status=$?
+    trap - EXIT
+    rm -rf "$stage"
+    release_lock "$token"
+    exit "$status"
+}
+
+# prune - keep generation 0, what was there before us, and the last ones.
+prune() {
+    saved_generations | sed 1d | sort -rn | sed "1,${KEPT}d" | while read -r number; do
+        rm -rf "${generations:?}/$number"
+    done
+}
+
+cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"
+trap '' HUP INT TERM PIPE
+refuse_unless_ready
+mine=$(write_lock "$token" "$(lock_value holder)")
+mv -f "$mine" "$PRIVATE/lock"
+trap finish EXIT
+begin
+stopped_at=$(apply) || undo "$stopped_at"
+write_manifest
+rm -f "$PRIVATE/journal"
+prune
+printf 'activated: %s; generation %s is what was live before\n' "$(records service)" "$generation"

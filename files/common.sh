@@ -1,0 +1,97 @@
+# shellcheck shell=sh
+# NAME
+#   common.sh - what every program of mailproxy on a host begins with
+# SYNOPSIS
+#   put before the text of another program; never run by itself
+# DESCRIPTION
+#   Sets a private umask, a fixed PATH and the C locale, and defines the functions below.
+#   The managed files are named by "$FILES", relative to the configuration directory.
+# EXIT STATUS (of all programs)
+#   0 done   10 locked   11 the host moved   12 a table failed   13 a check failed
+#   14 failed and restored   15 failed and not restored   64 damaged input   69 not available
+
+set -eu
+umask 077
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin:/usr/pkg/sbin:/usr/pkg/bin
+LC_ALL=C
+# An instance chosen in the caller's environment must not redirect the programs of Postfix.
+unset MAIL_CONFIG 2>/dev/null || :
+export PATH LC_ALL
+
+FILES='main.cf mynetworks aliases relaydomains transport'
+PRIVATE=.mailproxy
+
+# fail STATUS WORD... - say why on standard error and end with STATUS.
+fail() {
+    status=$1
+    shift
+    printf 'mailproxy: %s\n' "$*" >&2
+    exit "$status"
+}
+
+# GNU and busybox have sha256sum, the BSDs sha256; openssl is the last resort.
+if command -v sha256sum >/dev/null; then
+    DIGEST='sha256sum'
+elif command -v sha256 >/dev/null; then
+    DIGEST='sha256 -r'
+elif command -v openssl >/dev/null; then
+    DIGEST='openssl dgst -sha256 -r'
+else
+    fail 69 'found none of sha256sum, sha256, openssl: cannot compare files'
+fi
+
+# digest NAME... - print "SHA256 NAME" for each file; one process for all of them.
+digest() {
+    $DIGEST "$@" | sed 's/^\([0-9a-f]*\) [ *]\{0,1\}/\1 /'
+}
+
+# live_names - print the managed files and indexed tables that exist here.
+# The suffixes are those of hash and btree, lmdb, cdb, and dbm (two files).
+live_names() {
+    for name in $FILES aliases.db aliases.lmdb aliases.cdb aliases.dir aliases.pag \
+        transport.db transport.lmdb transport.cdb transport.dir transport.pag; do
+        if [ -e "$name" ] || [ -L "$name" ]; then
+            printf '%s\n' "$name"
+        fi
+    done
+}
+
+# live_digests - print "SHA256 NAME" for everything live_names finds.
+live_digests() {
+    # The names are ours and hold no blanks: splitting is wanted.
+    # shellcheck disable=SC2046
+    set -- $(live_names)
+    [ $# -eq 0 ] || digest "$@"
+}
+
+# master_runs - whether this configuration's master process is running (master(8), -t).
+master_runs() {
+    daemons=$(postconf -c "$PWD" -h daemon_directory 2>/dev/null) || daemons=$(postconf -d -h daemon_directory)
+    ! "$daemons/master" -c "$PWD" -t >/dev/null 2>&1
+}
+
+# lock_value KEY - print what the lock says of KEY (token, holder, since, pid); nothing without a lock.
+lock_value() {
+    sed -n "s/^$1 //p" "$PRIVATE/lock" 2>/dev/null || :
+}
+
+# lock_is_busy - whether a program of the lock's holder is running on this host at this moment.
+# None runs for an hour: after that the process number belongs to somebody else.
+lock_is_busy() {
+    pid=$(lock_value pid)
+    since=$(lock_value since)
+    [ -n "$pid" ] && [ $(($(date +%s) - ${since:-0})) -lt 3600 ] && kill -0 "$pid" 2>/dev/null
+}
+
+# write_lock TOKEN HOLDER - make a lock file of this process beside the real one and print its name.
+write_lock() {
+    printf 'token %s\nholder %s\nsince %s\npid %s\n' "$1" "$2" "$(date +%s)" "$$" >"$PRIVATE/lock.$1"
+    printf '%s\n' "$PRIVATE/lock.$1"
+}
+
+# release_lock TOKEN - remove the lock if it is still ours.
+release_lock() {
+    if [ "$(lock_value token)" = "$1" ]; then
+        rm -f "$PRIVATE/lock"
+    fi
+}

@@ -1,0 +1,16 @@
+# shellcheck shell=sh
+# NAME
+#   release.sh - give up a staged change
+# SYNOPSIS
+#   release.sh DIRECTORY TOKEN
+# DESCRIPTION
+#   Removes the stage and the lock where they are this run's; the live files are not touched.
+# EXIT STATUS
+#   0 in every case
+
+directory=$1 token=$2
+cd "$directory" || exit 0
+if [ "$(lock_value token)" = "$token" ]; then
+    rm -rf "$PRIVATE/stage"
+    release_lock "$token"
+fi

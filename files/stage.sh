@@ -1,0 +1,150 @@
+# shellcheck shell=sh
+# NAME
+#   stage.sh - receive a change beside the live files, index it and check it there
+# SYNOPSIS
+#   stage.sh DIRECTORY TOKEN HOLDER STALE < change
+# DESCRIPTION
+#   DIRECTORY is the configuration directory; TOKEN names this run; HOLDER says who runs it; STALE is the
+#   token of a lock that the controller knows to be abandoned ('' for none).
+#   The change is a text of records, each a line:
+#     base NAME SHA256|absent       what the review saw; anything else on the disk is refused
+#     file NAME LINES               a new content, followed by its lines
+#     table NAME TYPE COUNT SHA256  index NAME as TYPE; the sorted listing must have this digest
+#     swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY VALUE, hit or miss, note TEXT,
+#     loaded NAME VALUE             kept for activate.sh, in this order
+#     end                           the last line; without it nothing is done
+#   Takes the lock, writes .mailproxy/stage/, and touches no live file. When it succeeds the lock and the
+#   stage stay for activate.sh; when it fails both are gone.
+# EXIT STATUS
+#   see common.sh: 0, 10, 11, 12, 13, 64, 69
+
+directory=$1 token=$2 holder=$3 stale=$4
+stage=$PRIVATE/stage
+
+# take_lock - become the one controller of this host, or fail naming the one that is.
+# A hard link appears with its content or not at all, and fails where a lock is already.
+take_lock() {
+    mine=$(write_lock "$token" "$holder")
+    if ! ln "$mine" "$PRIVATE/lock" 2>/dev/null; then
+        theirs=$(lock_value token)
+        by="$(lock_value holder) since $(lock_value since) (seconds since 1970)"
+        if lock_is_busy; then
+            rm -f "$mine"
+            fail 10 "locked: a change by $by is running on this host; nothing was touched"
+        elif [ -n "$theirs" ] && [ "$theirs" = "$stale" ]; then
+            mv -f "$mine" "$PRIVATE/lock"
+            printf 'took over the abandoned lock of %s\n' "$by"
+            return
+        fi
+        rm -f "$mine"
+        fail 10 "locked: held by $by; nothing was touched"
+    fi
+    rm -f "$mine"
+}
+
+# abandon - on any failure leave neither stage nor lock behind.
+abandon() {
+    status=$?
+    trap - EXIT
+    if [ "$status" -ne 0 ] && [ "$(lock_value token)" = "$token" ]; then
+        rm -rf "$stage"
+        release_lock "$token"
+    fi
+    exit "$status"
+}
+
+# receive - split standard input into the files of the stage and the record list "change".
+receive() {
+    awk -v stage="$stage" '
+        left > 0 { print > target; if (--left == 0) close(target); next }
+        $1 == "file" { target = stage "/" $2; left = $3; if (left == 0) { printf "" > target; close(target) } next }
+        { print > (stage "/change") }
+    '
+    [ "$(tail -n 1 "$stage/change" 2>/dev/null)" = end ] ||
+        fail 64 'the change arrived incomplete; nothing was touched'
+}
+
+# refuse_if_moved - the live files must be the ones that the review saw.
+refuse_if_moved() {
+    live_digests >"$stage/live"
+    moved=$(awk '
+        FILENAME == ARGV[1] { live[$2] = $1; next }
+        $1 == "base" { seen[$2] = 1; is = ($2 in live) ? live[$2] : "absent"; if (is != $3) print $2 }
+        END { for (name in live) if (!(name in seen)) print name }
+    ' "$stage/live" "$stage/change" | tr '\n' ' ')
+    [ -z "$moved" ] || fail 11 "changed on the host since it was read: ${moved% }; nothing was touched"
+}
+
+# fill_up - fill the stage with the live files that this change leaves alone, for checking the whole.
+fill_up() {
+    for name in $FILES; do
+        [ -f "$stage/$name" ] || [ ! -f "$name" ] || cp "$name" "$stage/$name"
+    done
+    # What lets Postfix find its services and its dynamically loaded table types.
+    for name in master.cf dynamicmaps.cf; do
+        [ ! -f "$name" ] || cp "$name" "$stage/$name"
+    done
+    [ ! -d dynamicmaps.cf.d ] || cp -R dynamicmaps.cf.d "$stage/"
+    for name in $FILES; do
+        [ ! -f "$stage/$name" ] || chmod 0644 "$stage/$name"
+    done
+}
+
+# said - print what a program said, on one line and without the path of the stage.
+said() {
+    sed "s|$PWD/$stage/||g" "$stage/said" | tr '\n' ' '
+}
+
+# listing NAME TYPE - print the sorted entries of an indexed table, less those postalias adds for NIS.
+listing() {
+    postmap -c "$PWD/$stage" -s "$2:$PWD/$stage/$1" |
+        grep -v -e '^YP_LAST_MODIFIED	' -e '^YP_MASTER_NAME	' -e '^@	@$' | sort
+}
+
+# index_tables - compile each table and compare it with what was meant: the tools exit 0 on bad lines
+# and only warn, so anything on standard error is a failure.
+index_tables() {
+    grep '^table ' "$stage/change" >"$stage/tables" || return 0
+    while read -r _ name type count sum; do
+        case $name in aliases) tool=postalias ;; *) tool=postmap ;; esac
+        if ! "$tool" -c "$PWD/$stage" "$type:$PWD/$stage/$name" 2>"$stage/said" </dev/null || [ -s "$stage/said" ]; then
+            fail 12 "$tool could not index $name: $(said); nothing was touched"
+        fi
+        listing "$name" "$type" >"$stage/listing" 2>"$stage/said" || :
+        # shellcheck disable=SC2094
+        if [ "$(digest "$stage/listing" | cut -d ' ' -f 1)" != "$sum" ]; then
+            fail 12 "$name indexed as $type holds $(($(wc -l <"$stage/listing"))) entries that are not the $count" \
+                "that were meant $(said); nothing was touched"
+        fi
+        chmod 0644 "$stage/$name".*
+    done <"$stage/tables"
+}
+
+# check_configuration - have this host's Postfix read the staged main.cf. postconf exits 0 on unknown
+# parameters, postmap stops at a bad number and says so, and postfix check says so only to the mail log.
+check_configuration() {
+    postconf -c "$PWD/$stage" -n >/dev/null 2>"$stage/said" || :
+    [ ! -s "$stage/said" ] || fail 13 "postconf does not accept main.cf: $(said); nothing was touched"
+    postmap -c "$PWD/$stage" -q check static:ok >/dev/null 2>"$stage/said" </dev/null || :
+    [ ! -s "$stage/said" ] || fail 13 "Postfix does not accept main.cf: $(said); nothing was touched"
+    postfix -c "$PWD/$stage" check >/dev/null 2>"$stage/said" </dev/null ||
+        fail 13 "postfix check failed: $(said)(the mail log has its reason); nothing was touched"
+}
+
+cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"
+[ ! -L "$PRIVATE" ] || fail 69 "$directory/$PRIVATE is a symbolic link; expected a directory of root; nothing was touched"
+[ -d "$PRIVATE" ] || mkdir -m 0700 "$PRIVATE"
+chmod 0700 "$PRIVATE"
+take_lock
+trap abandon EXIT
+trap 'exit 1' HUP INT TERM
+# What a killed run left over.
+rm -rf "$stage" "$PRIVATE"/lock.*
+mkdir "$stage"
+receive
+refuse_if_moved
+fill_up
+index_tables
+check_configuration
+printf '%s\n' "$token" >"$stage/checked"
+printf 'staged\n'

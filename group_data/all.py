@@ -1,0 +1,24 @@
+# What every mail proxy is to be: the example of the guide. docs/group_data.md describes the keys.
+
+relay_domains = {
+    "example.com": "smtp:[10.1.0.2]",
+    "example.net": "smtp:[10.1.0.2]",
+    "example.org": "smtp:[10.1.0.2]",
+}
+
+# Who may relay to anywhere: the host itself and the internal mail server.
+mynetworks = [
+    "127.0.0.0/8",
+    "10.1.0.2/32",
+]
+
+aliases = {
+    "postmaster": "root",
+}
+
+message_size_limit = 20480000  # bytes
+
+# How hosts are reached: only ones whose key is known, and no stalled one holds up the fleet.
+ssh_strict_host_key_checking = "yes"
+ssh_connect_retries = 2
+_timeout = 300  # seconds a command on a host may take

@@ -1,0 +1,24 @@
+"""The perimeter: copy this file to production.py and name your own hosts.
+
+Every list is a group; group_data/GROUP.py holds what is declared for it. A host's name is the name it gives itself
+(myhostname) unless group_data says otherwise; ssh_hostname is for hosts that are reached under another one.
+"""
+
+proxies = [
+    ("mx1.example.com", {"ssh_hostname": "192.0.2.11"}),
+    ("mx2.example.com", {"ssh_hostname": "192.0.2.12"}),
+    ("mx3.example.com", {"ssh_hostname": "192.0.2.13"}),
+]
+
+# Activated first, on its own: the rest follows only when it succeeded.
+canary = ["mx1.example.com"]
+
+# How they are reached. Collect the keys once, check them against the consoles, and commit the file.
+all = (
+    [name for name, _ in proxies],
+    {
+        "ssh_user": "deploy",
+        "_sudo": True,
+        "ssh_known_hosts_file": "inventories/known_hosts",
+    },
+)

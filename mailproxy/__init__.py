@@ -1,0 +1,1 @@
+"""Keeps a fleet of perimeter Postfix hosts as declared; see README.md."""

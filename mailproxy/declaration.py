@@ -1,0 +1,132 @@
+"""What group_data declares for each host of an inventory, read through pyinfra and checked as a whole."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pyinfra.api import Host, Inventory
+from pyinfra.api.exceptions import PyinfraError
+
+from mailproxy.check import Problem, validated
+from mailproxy.model import DesiredState, Rollout
+from mailproxy.rollout import default_rollout, waves
+
+KEYS = tuple(DesiredState.model_fields)
+
+
+class DeclarationError(PyinfraError):
+    """The desired state has problems; the message lists them all."""
+
+
+def declared(inventory: Inventory, hosts: Sequence[Host]) -> dict[str, DesiredState]:
+    """Return the desired state of each host by name, or raise DeclarationError with everything that is wrong."""
+    desired: dict[str, DesiredState] = {}
+    found: dict[tuple[str, Problem], list[str]] = {}
+    groups = groups_of(inventory)
+    for host in hosts:
+        state, problems = _validated(host)
+        if state is not None:
+            desired[host.name] = state
+        for problem in (*problems, *_rollout_problems(host, groups, hosts[0])):
+            found.setdefault((source_of(host, problem.key), problem), []).append(host.name)
+    if found:
+        raise DeclarationError(_report(found, len(hosts)))
+    return desired
+
+
+def literals(host: Host) -> dict[str, Any]:
+    """Return the keys of the interface that group_data gives a host, names by their defaults."""
+    given = {key: value for key in KEYS if (value := host.data.get(key)) is not None}
+    given.setdefault("myhostname", host.name)
+    if isinstance(given["myhostname"], str):
+        given.setdefault("mydomain", given["myhostname"].partition(".")[2] or given["myhostname"])
+    return given
+
+
+def source_of(host: Host, key: str) -> str:
+    """Return where a key was declared for a host: a group_data file where there is one, in pyinfra's precedence."""
+    name = key.partition("[")[0]
+    inventory = host.inventory
+    if name in inventory.get_override_data():
+        return "--data"
+    if name in inventory.get_host_data(host.name):
+        return f"inventory, host {host.name}"
+    for group in (*host.groups, "all"):
+        if name in _group_data(inventory, group):
+            path = Path("group_data") / f"{group}.py"
+            return str(path) if path.exists() else f"group {group}"
+    return "group_data"
+
+
+def groups_of(inventory: Inventory) -> dict[str, list[str]]:
+    """Return the names of the hosts of each group of the inventory, in its order."""
+    groups: dict[str, list[str]] = {}
+    for host in inventory:
+        for group in host.groups:
+            groups.setdefault(group, []).append(host.name)
+    return groups
+
+
+def _group_data(inventory: Inventory, group: str) -> Mapping[str, Any]:
+    data = inventory.get_data() if group == "all" else inventory.get_group_data(group)
+    return dict(data)
+
+
+def _validated(host: Host) -> tuple[DesiredState | None, tuple[Problem, ...]]:
+    given = literals(host)
+    if isinstance(given.get("relay_domains"), str):
+        entries, problems = _relay_domains_of_file(given["relay_domains"])
+        if problems:
+            return None, problems
+        given["relay_domains"] = entries
+    return validated(given)
+
+
+@cache
+def _relay_domains_of_file(path: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """Return the entries of a file of "domain next-hop" lines, or what is wrong with it by line."""
+    entries: dict[str, str] = {}
+    problems: list[Problem] = []
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        return {}, (Problem("relay_domains", repr(path), f"cannot be read as a file of domains: {error}"),)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        words = line.split(maxsplit=1)
+        where = f"{path} line {number}: {line.strip()!r}"
+        if len(words) != 2:
+            problems.append(Problem("relay_domains", where, 'expected "domain next-hop"'))
+        elif words[0].lower() in entries:
+            problems.append(Problem("relay_domains", where, "names a domain a second time; expected it once"))
+        else:
+            entries[words[0].lower()] = words[1].strip()
+    return entries, tuple(problems)
+
+
+def _rollout_problems(host: Host, groups: Mapping[str, list[str]], first: Host) -> tuple[Problem, ...]:
+    """Check that the fleet has one order of activation and that its waves exist."""
+    rollout = host.data.get("rollout")
+    if rollout != first.data.get("rollout"):
+        reason = f"differs from that of {first.name}; a fleet has one order of activation"
+        return (Problem("rollout", repr(rollout), reason),)
+    try:
+        waves(Rollout(**rollout) if rollout else default_rollout(groups), [], groups)
+    except (TypeError, ValidationError):
+        return ()  # the model says what is wrong with its shape
+    except ValueError as error:
+        return (Problem("rollout", repr(rollout), str(error)),)
+    return ()
+
+
+def _report(found: Mapping[tuple[str, Problem], list[str]], total: int) -> str:
+    count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
+    lines = [f"the desired state has {count}; nothing was touched on any host"]
+    for (source, problem), hosts in found.items():
+        lines.append(f"      {source}: {problem}")
+        if len(hosts) < total:
+            lines.append(f"        for {hosts[0]}" + (f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""))
+    return "\n".join(lines)

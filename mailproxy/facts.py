@@ -1,0 +1,21 @@
+"""What is read from a host."""
+
+from pyinfra.api import FactBase, StringCommand
+
+from mailproxy.observed import ObservedState, Unread, parsed
+from mailproxy.program import command
+
+
+class Observation(FactBase[ObservedState | Unread]):
+    """The state of a host's Postfix, in one round trip; None when not even a reason came back.
+
+    The expectation (mailproxy.program.expectation) goes in as _stdin.
+    """
+
+    def command(self) -> StringCommand:
+        """Return files/observe.sh."""
+        return StringCommand(command("observe"))
+
+    def process(self, output: list[str]) -> ObservedState | Unread:
+        """Return the parsed records."""
+        return parsed(output)

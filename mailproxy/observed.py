@@ -1,0 +1,211 @@
+"""The observed state of one host: what files/observe.sh printed, parsed."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from mailproxy.model import Entries
+from mailproxy.render import HOST_PARAMETERS, HostPostfix
+
+# What every managed file and table is to be: readable by all, written by root alone.
+MODE = "-rw-r--r--"
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """A managed file or table on the disk: its digest and who may do what with it, as ls -ln shows it."""
+
+    digest: str
+    mode: str
+    owner: str
+
+    @property
+    def is_ours_alone(self) -> bool:
+        """Whether owner and mode are the ones every managed file has."""
+        return self.mode == MODE and self.owner == "0:0"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the running Postfix has loaded, as the last activation recorded it."""
+
+    digests: dict[str, str]
+    loaded: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Who is changing this host: token and holder of the run, seconds since 1970, whether a program runs now."""
+
+    token: str
+    holder: str
+    since: int
+    busy: bool
+
+
+@dataclass(frozen=True)
+class ObservedState:
+    """A host as one round trip found it. A name that is in no dictionary is absent on the host."""
+
+    postfix: HostPostfix
+    version: str
+    table_types: frozenset[str]
+    running: bool
+    now: int
+    live: dict[str, LiveFile]
+    texts: dict[str, str] = field(repr=False)
+    missing_users: frozenset[str] = frozenset()
+    manifest: Manifest | None = None
+    journal: dict[str, str] | None = None
+    lock: Lock | None = None
+
+    def digest(self, name: str) -> str | None:
+        """Return the digest of a live file or table, None where it is absent."""
+        return self.live[name].digest if name in self.live else None
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A host that could not be observed, and why. Never to be taken for a host where files are absent."""
+
+    reason: str
+
+
+def parsed(lines: list[str]) -> ObservedState | Unread:
+    """Return what the records of files/observe.sh say; its manual page describes them."""
+    if not lines or lines[-1] != "end":
+        return Unread("its answer came incomplete")
+    records, texts = _split(lines[:-1])
+    if "unreadable" in records:
+        return Unread(records["unreadable"][0])
+    if "odd" in records:
+        odd = "; ".join("{} is {}".format(*record.split()) for record in records["odd"])
+        return Unread(f"{odd}; expected regular files (ls -l shows - as the first character)")
+    try:
+        return _state(records, texts)
+    except (KeyError, ValueError, IndexError) as error:
+        return Unread(f"its answer could not be understood: {error!r}")
+
+
+def main_cf_parameters(text: str) -> dict[str, str]:
+    """Return the parameters that a main.cf sets, the last one of a name winning (postconf(5), SYNTAX)."""
+    return dict(_assignments(_logical_lines(text)))
+
+
+def table_entries(text: str) -> Entries:
+    """Return the entries of a postmap(1) source: keys in lower case, the first of a key winning."""
+    entries: dict[str, str] = {}
+    for line in _logical_lines(text):
+        key, _, value = line.partition(" ")
+        if value:
+            entries.setdefault(key.lower(), value.strip())
+    return Entries(entries)
+
+
+def _logical_lines(text: str) -> Iterator[str]:
+    """Yield lines without comments and blank ones, continuations joined by a blank (postconf(5), postmap(1))."""
+    current = ""
+    for line in text.split("\n"):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        if line[0].isspace():
+            current = f"{current} {stripped}"
+        else:
+            if current:
+                yield current
+            current = re.sub(r"\s+", " ", stripped)
+    if current:
+        yield current
+
+
+def _assignments(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals:
+            yield name.strip(), value.strip()
+
+
+def _split(lines: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the records by their first word, and the contents of files by name."""
+    records: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
+    encodings: dict[str, str] = {}
+    current = ""
+    for line in lines:
+        if line.startswith("|"):
+            texts[current].append(line[1:])
+            continue
+        word, _, rest = line.partition(" ")
+        if word == "content":
+            current, _, encoding = rest.partition(" ")
+            encodings[current], texts[current] = encoding, []
+        else:
+            records.setdefault(word, []).append(rest)
+    return records, {name: _decoded(content, encodings[name]) for name, content in texts.items()}
+
+
+def _decoded(lines: list[str], encoding: str) -> str:
+    if encoding == "hex":
+        # Shown to people and compared by digest, never written back: a byte that is no UTF-8 may be replaced.
+        return bytes.fromhex("".join(lines).replace(" ", "")).decode("utf-8", errors="backslashreplace")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedState:
+    version = records["version"][0]
+    parameters = main_cf_parameters(texts.get("main.cf", ""))
+    number = re.match(r"(\d+)\.(\d+)", version)
+    if not number:
+        raise ValueError(f"version {version!r}")
+    postfix = HostPostfix(
+        version=(int(number[1]), int(number[2])),
+        config_directory=records["config_directory"][0],
+        default_database_type=records["default_database_type"][0],
+        defaults=Entries(_pairs(records["default"])),
+        kept=Entries({name: parameters[name] for name in HOST_PARAMETERS if name in parameters}),
+    )
+    return ObservedState(
+        postfix=postfix,
+        version=version,
+        table_types=frozenset(records["table_types"][0].split()),
+        running=records["running"][0] == "yes",
+        now=int(records["now"][0]),
+        live=dict(_live_files(records.get("file", []))),
+        texts=texts,
+        missing_users=frozenset(records.get("nouser", [])),
+        manifest=_manifest(records["manifest"]) if "manifest" in records else None,
+        journal=_pairs(records["journal"]) if "journal" in records else None,
+        lock=_lock(records) if "lock" in records else None,
+    )
+
+
+def _live_files(records: list[str]) -> Iterator[tuple[str, LiveFile]]:
+    for record in records:
+        name, digest, mode, uid, gid = record.split()
+        yield name, LiveFile(digest, mode, f"{uid}:{gid}")
+
+
+def _pairs(records: list[str]) -> dict[str, str]:
+    return {word: rest for word, _, rest in (record.partition(" ") for record in records)}
+
+
+def _manifest(records: list[str]) -> Manifest:
+    digests, loaded = {}, {}
+    for record in records:
+        word, first, *rest = record.split(" ")
+        if word == "file":
+            digests[rest[0]] = first
+        elif word == "loaded":
+            loaded[first] = " ".join(rest)
+    return Manifest(digests, loaded)
+
+
+def _lock(records: dict[str, list[str]]) -> Lock:
+    pairs = _pairs(records["lock"])
+    return Lock(
+        token=pairs.get("token", ""),
+        holder=pairs.get("holder", "somebody"),
+        since=int(pairs.get("since", "0")),
+        busy=records["lock_busy"][0] == "yes",
+    )

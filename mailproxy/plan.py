@@ -1,0 +1,296 @@
+"""What has to happen on one host, and why: observed state x desired state -> Plan."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from mailproxy.model import DesiredState, Entries
+from mailproxy.observed import ObservedState, main_cf_parameters, table_entries
+from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
+
+Action = Literal["none", "reload", "restart", "start"]
+
+# Files that a process of Postfix reads once in its life, so that only a reload makes them known (DATABASE_README).
+READ_ONCE = ("main.cf", "mynetworks", "relaydomains")
+# Parameters that a reload does not apply (postconf(5): "stop and start").
+RESTART_PARAMETERS = ("inet_interfaces", "inet_protocols")
+# The files that make up an indexed table, by type (DATABASE_README).
+SUFFIXES = {"hash": ("db",), "btree": ("db",), "lmdb": ("lmdb",), "cdb": ("cdb",), "dbm": ("dir", "pag")}
+BRIDGE = "bridge"
+# How many of its changed keys a live table is asked for after the swap.
+QUERIES = 3
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A managed file that is to be replaced: observed is None where it is absent."""
+
+    desired: Content
+    observed: Content | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """A table that is to be compiled from its source, and why."""
+
+    table: str
+    type: str
+    entries: Entries
+    reason: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the compiled table."""
+        return tuple(f"{self.table}.{suffix}" for suffix in SUFFIXES[self.type])
+
+
+@dataclass(frozen=True)
+class Service:
+    """What makes Postfix read the change, and why."""
+
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question to a live table after the swap; value is None where it is to find nothing."""
+
+    type: str
+    table: str
+    key: str
+    value: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that happens on one host, in the order of its fields from files to queries."""
+
+    directory: str
+    files: tuple[FileChange, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    bridge: Entries | None = None
+    swaps: tuple[tuple[str, str], ...] = ()
+    service: Service = Service("none", "")
+    late_swaps: tuple[tuple[str, str], ...] = ()
+    drops: tuple[str, ...] = ()
+    queries: tuple[Query, ...] = field(default=(), repr=False)
+    repairs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    base: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    loaded: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the host is as declared already and nothing is left over from an earlier run."""
+        return not (self.files or self.indexes or self.drops or self.repairs) and self.service.action == "none"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A host for which no plan can be made, and why."""
+
+    reason: str
+
+
+def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
+    """Return what brings the observed host to the desired state."""
+    table_type = database_type(desired, observed.postfix)
+    if table_type not in SUFFIXES or table_type not in observed.table_types:
+        usable = ", ".join(sorted(observed.table_types & set(SUFFIXES))) or "none"
+        return Refusal(f"database_type {table_type} is not one that its Postfix can index; it has {usable}")
+    contents = rendered(desired, observed.postfix)
+    files = tuple(_file_changes(contents, observed))
+    indexes = tuple(_indexes(desired, table_type, files, observed))
+    loaded = _restart_values(contents["main.cf"], observed)
+    swaps, late_swaps, bridge = _swaps(desired, files, indexes, observed)
+    return Plan(
+        directory=observed.postfix.config_directory,
+        files=files,
+        indexes=indexes,
+        bridge=bridge,
+        swaps=swaps,
+        service=_service(contents, files, loaded, observed),
+        late_swaps=late_swaps,
+        drops=_drops(table_type, observed),
+        queries=tuple(_queries(desired, table_type, observed)),
+        repairs=tuple(_repairs(observed)),
+        warnings=tuple(_warnings(desired, observed)),
+        base={name: observed.digest(name) for name in (*FILES, *observed.live)},
+        loaded=loaded,
+    )
+
+
+@lru_cache(maxsize=1024)
+def listing_digest(entries: Entries) -> str:
+    """Return the SHA-256 of the entries as postmap -s prints them, sorted by byte."""
+    lines = sorted(f"{key}\t{value}\n".encode() for key, value in entries.items())
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def _file_changes(contents: Mapping[str, Content], observed: ObservedState) -> Iterator[FileChange]:
+    for name in FILES:
+        desired, live = contents[name], observed.live.get(name)
+        if live is None:
+            yield FileChange(desired, None, "absent")
+        elif live.digest != desired.digest:
+            yield FileChange(desired, Content(name, observed.texts[name]), _difference(name, observed))
+        elif not live.is_ours_alone:
+            found = f"mode {live.mode} and owner {live.owner}, expected -rw-r--r-- and 0:0"
+            yield FileChange(desired, desired, found)
+
+
+def _difference(name: str, observed: ObservedState) -> str:
+    if observed.manifest is None:
+        return "made by hand"
+    if observed.manifest.digests.get(name) != observed.digest(name):
+        return "edited on the host since the last rollout"
+    return "declared"
+
+
+def _indexes(
+    desired: DesiredState, table_type: str, files: tuple[FileChange, ...], observed: ObservedState
+) -> Iterator[Index]:
+    changed = {change.desired.name for change in files}
+    for table, entries in _tables(desired).items():
+        index = Index(table, table_type, entries, "")
+        reason = f"{table} changes" if table in changed else _why_stale(index, observed)
+        if reason:
+            yield Index(table, table_type, entries, reason)
+
+
+def _tables(desired: DesiredState) -> dict[str, Entries]:
+    """Return the entries of the indexed tables by the name of their source; TABLES, in that order."""
+    entries = (desired.aliases, routes(desired.relay_domains, desired.relay_subdomains))
+    return dict(zip(TABLES, entries, strict=True))
+
+
+def _why_stale(index: Index, observed: ObservedState) -> str:
+    """Return why the compiled table is not the one of its source, '' where it is."""
+    manifest = observed.manifest
+    for name in index.files:
+        live = observed.live.get(name)
+        if live is None:
+            return f"{name} is missing"
+        if manifest is None or name not in manifest.digests:
+            return f"{name} was not made by mailproxy"
+        if manifest.digests[name] != live.digest:
+            return f"{name} is not the table that was indexed from {index.table}"
+        if not live.is_ours_alone:
+            return f"{name} has mode {live.mode} and owner {live.owner}"
+    if manifest is not None and manifest.digests.get(index.table) != observed.digest(index.table):
+        return f"{index.files[0]} was indexed from another {index.table}"
+    return ""
+
+
+def _restart_values(main_cf: Content, observed: ObservedState) -> dict[str, str]:
+    """Return what the parameters that need a restart are to be, defaults included."""
+    return _effective(main_cf_parameters(main_cf.text), observed)
+
+
+def _effective(parameters: Mapping[str, str], observed: ObservedState) -> dict[str, str]:
+    return {name: parameters.get(name, observed.postfix.defaults.get(name, "")) for name in RESTART_PARAMETERS}
+
+
+def _service(
+    contents: Mapping[str, Content], files: tuple[FileChange, ...], wanted: Mapping[str, str], observed: ObservedState
+) -> Service:
+    if not observed.running:
+        return Service("start", "Postfix is not running")
+    live = _effective(main_cf_parameters(observed.texts.get("main.cf", "")), observed)
+    loaded = {**live, **observed.manifest.loaded} if observed.manifest else live
+    for name in RESTART_PARAMETERS:
+        if loaded[name].replace(",", " ").split() != wanted[name].replace(",", " ").split():
+            return Service("restart", f"{name} changes from {loaded[name]} to {wanted[name]}")
+    changed = [change.desired.name for change in files if change.desired.name in READ_ONCE]
+    if changed:
+        return Service("reload", f"{', '.join(changed)} {'changes' if len(changed) == 1 else 'change'}")
+    if observed.journal is not None:
+        return Service("reload", "an interrupted change may not have been loaded")
+    if observed.manifest is None:
+        return Service("reload", "nothing says that Postfix has loaded these files")
+    pending = [name for name in READ_ONCE if observed.manifest.digests.get(name) != contents[name].digest]
+    if pending:
+        return Service("reload", f"Postfix has not loaded the {', '.join(pending)} on the disk")
+    return Service("none", "Postfix notices changed tables by itself" if files else "nothing changes")
+
+
+def _swaps(
+    desired: DesiredState, files: tuple[FileChange, ...], indexes: tuple[Index, ...], observed: ObservedState
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...], Entries | None]:
+    """Return the renames before and after Postfix reads the change, and the transport table for the time between.
+
+    Every intermediate state is safe: a domain has its route before it is accepted, and keeps it until it is refused.
+    A table is renamed before its source, as Postfix warns of a table that is older than its source.
+    """
+    changed = [change.desired.name for change in files]
+    parts = {index.table: [*index.files] for index in indexes}
+    for name in TABLES:
+        parts[name] = parts.get(name, []) + ([name] if name in changed else [])
+    removed, bridge = _bridge(desired, files, indexes, observed)
+    first = [] if removed else parts["transport"]
+    names = [
+        *first,
+        *parts["aliases"],
+        *(name for name in ("mynetworks", "relaydomains", "main.cf") if name in changed),
+    ]
+    swaps = [(name, name) for name in names]
+    if bridge:
+        (index,) = (index for index in indexes if index.table == "transport")
+        swaps = [(f"{BRIDGE}.{suffix}", f"transport.{suffix}") for suffix in SUFFIXES[index.type]] + swaps
+    late = [(name, name) for name in parts["transport"]] if removed else []
+    return tuple(swaps), tuple(late), bridge
+
+
+def _bridge(
+    desired: DesiredState, files: tuple[FileChange, ...], indexes: tuple[Index, ...], observed: ObservedState
+) -> tuple[bool, Entries | None]:
+    """Return whether routes go away, and the routes of both sides where others come or change at the same time."""
+    before = next((change.observed for change in files if change.desired.name == "transport"), None)
+    if before is None:
+        return False, None
+    old, new = table_entries(before.text), routes(desired.relay_domains, desired.relay_subdomains)
+    if not set(old) - set(new):
+        return False, None
+    bridge = Entries({**old, **new})
+    (index,) = (index for index in indexes if index.table == "transport")
+    is_live = bridge == old and not _why_stale(index, observed)
+    return True, None if is_live else bridge
+
+
+def _drops(table_type: str, observed: ObservedState) -> tuple[str, ...]:
+    """Return the tables of another type that an earlier rollout made and that nothing reads any more."""
+    used = {f"{table}.{suffix}" for table in TABLES for suffix in SUFFIXES[table_type]}
+    made = observed.manifest.digests if observed.manifest else {}
+    return tuple(sorted(name for name in observed.live if name in made and name not in used and name not in FILES))
+
+
+def _queries(desired: DesiredState, table_type: str, observed: ObservedState) -> Iterator[Query]:
+    """Yield questions to each table: changed keys, one that stays, and keys that are gone."""
+    for table, entries in _tables(desired).items():
+        before = table_entries(observed.texts[table]) if table in observed.texts and table == "transport" else entries
+        changed = [key for key, value in entries.items() if before.get(key) != value]
+        gone = [key for key in before if key not in entries]
+        for key in [*changed[:QUERIES], *list(entries)[:1]]:
+            yield Query(table_type, table, key, entries[key])
+        for key in gone[:QUERIES]:
+            yield Query(table_type, table, key, None)
+
+
+def _repairs(observed: ObservedState) -> Iterator[str]:
+    """Yield what an interrupted run left behind and this one finishes."""
+    if observed.journal is not None:
+        generation = observed.journal.get("generation", "?")
+        yield f"finishes an interrupted change (what was live before it is generation {generation})"
+
+
+def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
+    for user in sorted(observed.missing_users):
+        names = [name for name, value in desired.aliases.items() if user in value.lower().replace(",", " ").split()]
+        yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
+    if observed.lock is not None:
+        lock = observed.lock
+        yield f"locked by {lock.holder}, {observed.now - lock.since} s ago" + (", and at work now" if lock.busy else "")

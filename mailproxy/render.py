@@ -1,0 +1,196 @@
+"""The desired state as the text of the managed files, for the Postfix a host has."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mailproxy.model import DesiredState, Entries
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+FILES = ("main.cf", "mynetworks", "aliases", "relaydomains", "transport")
+TABLES = ("aliases", "transport")
+
+# Parameters that the main.cf template sets, each with the key of group_data that decides it.
+OWN_PARAMETERS = {
+    "myhostname": "myhostname",
+    "mydomain": "mydomain",
+    "mynetworks": "mynetworks",
+    "alias_maps": "aliases",
+    "alias_database": "aliases",
+    "relay_domains": "relay_domains",
+    "transport_maps": "relay_domains",
+    "message_size_limit": "message_size_limit",
+    "parent_domain_matches_subdomains": "relay_subdomains",
+}
+
+# Where Postfix lives on a host and which database type its system prefers: facts about the host and not about
+# the fleet, so a main.cf that sets them keeps them (postconf(5); a lost queue_directory would lose queued mail).
+HOST_PARAMETERS = (
+    "command_directory",
+    "daemon_directory",
+    "data_directory",
+    "default_database_type",
+    "html_directory",
+    "mail_owner",
+    "mailq_path",
+    "manpage_directory",
+    "meta_directory",
+    "multi_instance_directories",
+    "multi_instance_enable",
+    "multi_instance_group",
+    "multi_instance_name",
+    "multi_instance_wrapper",
+    "newaliases_path",
+    "queue_directory",
+    "readme_directory",
+    "sample_directory",
+    "sendmail_path",
+    "setgid_group",
+    "shlib_directory",
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """The text of one managed file."""
+
+    name: str
+    text: str
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the text in UTF-8, in hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+@dataclass(frozen=True)
+class HostPostfix:
+    """What of a host's Postfix the rendering depends on: defaults as postconf -d prints them, kept as main.cf sets."""
+
+    version: tuple[int, int]
+    config_directory: str
+    default_database_type: str
+    defaults: Entries
+    kept: Entries
+
+
+def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
+    """Return the managed files by name."""
+    return {
+        "main.cf": _main_cf(desired, postfix),
+        "mynetworks": _mynetworks(desired.mynetworks),
+        "aliases": _aliases(desired.aliases),
+        "relaydomains": _relaydomains(desired.relay_domains),
+        "transport": _transport(desired.relay_domains, desired.relay_subdomains),
+    }
+
+
+def rendered_without_host(desired: DesiredState) -> dict[str, Content]:
+    """Return the managed files that are the same on every Postfix."""
+    return {
+        content.name: content
+        for content in (
+            _mynetworks(desired.mynetworks),
+            _aliases(desired.aliases),
+            _relaydomains(desired.relay_domains),
+            _transport(desired.relay_domains, desired.relay_subdomains),
+        )
+    }
+
+
+def database_type(desired: DesiredState, postfix: HostPostfix) -> str:
+    """Return the type of the indexed tables: the declared one, or what the host's own Postfix prefers."""
+    return desired.database_type or desired.main_cf.get("default_database_type", postfix.default_database_type)
+
+
+@lru_cache(maxsize=1024)
+def routes(relay_domains: Entries, relay_subdomains: bool) -> Entries:
+    """Return the entries of the transport table.
+
+    A subdomain is accepted wherever its parent is unless relay_domains is taken out of
+    parent_domain_matches_subdomains, but routed only by an entry ".parent" (transport(5)): the two agree here.
+    """
+    below = {f".{domain}": hop for domain, hop in relay_domains.items()} if relay_subdomains else {}
+    return Entries({**relay_domains, **below})
+
+
+@cache
+def _environment() -> Environment:
+    # No autoescape: these are configuration files, and every value was refused if it was more than one line.
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+
+
+def _content(name: str, **values: object) -> Content:
+    return Content(name, _environment().get_template(f"{name}.j2").render(**values))
+
+
+@lru_cache(maxsize=1024)
+def _mynetworks(networks: tuple[str, ...]) -> Content:
+    # Exclusions are matched in order, so they have to come before what they exclude (postconf(5), mynetworks).
+    return _content("mynetworks", networks=sorted(networks, key=lambda network: not network.startswith("!")))
+
+
+@lru_cache(maxsize=1024)
+def _aliases(aliases: Entries) -> Content:
+    return _content("aliases", aliases=aliases)
+
+
+@lru_cache(maxsize=1024)
+def _relaydomains(relay_domains: Entries) -> Content:
+    return _content("relaydomains", domains=list(relay_domains))
+
+
+def _transport(relay_domains: Entries, relay_subdomains: bool) -> Content:
+    return transport_table(routes(relay_domains, relay_subdomains))
+
+
+@lru_cache(maxsize=1024)
+def transport_table(entries: Entries) -> Content:
+    """Return the source of a transport table with these entries."""
+    return _content("transport", routes=entries)
+
+
+def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
+    return _content(
+        "main.cf",
+        desired=desired,
+        postfix=postfix,
+        type=database_type(desired, postfix),
+        compatibility_level=_compatibility_level(postfix.version),
+        matches_subdomains=_matches_subdomains(desired, postfix),
+        relay_rule=_relay_rule(desired, postfix.version),
+        kept={name: value for name, value in postfix.kept.items() if name not in desired.main_cf},
+    )
+
+
+def _compatibility_level(version: tuple[int, int]) -> str | None:
+    """Return the level of today's defaults that this version knows (COMPATIBILITY_README)."""
+    if version < (3, 0):
+        return None
+    return "3.6" if version >= (3, 6) else "2"
+
+
+def _matches_subdomains(desired: DesiredState, postfix: HostPostfix) -> str:
+    """Return parent_domain_matches_subdomains: the host's own default, with relay_domains as declared."""
+    names = postfix.defaults["parent_domain_matches_subdomains"].replace(",", " ").split()
+    kept = [name for name in names if name != "relay_domains"]
+    if desired.relay_subdomains:
+        kept.append("relay_domains")
+    return ", ".join(kept)
+
+
+def _relay_rule(desired: DesiredState, version: tuple[int, int]) -> str | None:
+    """Return the parameter that keeps strangers from relaying, unless main_cf declares it.
+
+    Before 2.10 there is no smtpd_relay_restrictions: a rule written there would be ignored.
+    """
+    name = "smtpd_relay_restrictions" if version >= (2, 10) else "smtpd_recipient_restrictions"
+    return None if name in desired.main_cf else name

@@ -1,0 +1,53 @@
+"""The order of activation: waves of hosts."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mailproxy.model import Rollout
+
+CANARY = "canary"
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Hosts that are activated together."""
+
+    label: str
+    hosts: tuple[str, ...]
+
+
+def default_rollout(groups: Mapping[str, Sequence[str]]) -> Rollout:
+    """Return the order that holds where none is declared: the group canary, if there is one, then the rest."""
+    return Rollout(waves=(CANARY, "100%") if groups.get(CANARY) else ("100%",))
+
+
+def waves(rollout: Rollout, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[Wave, ...]:
+    """Return the waves in which hosts are activated, each host once, in the order of the inventory.
+
+    A wave is the name of a group; a number of hosts; or a percentage: the share of all hosts that is done when the
+    wave is. What no wave names follows in a last one. Raises ValueError for a wave that names nothing.
+    """
+    left, found = list(hosts), []
+    for wave in rollout.waves:
+        chosen = _chosen(wave, left, len(hosts), groups)
+        left = [host for host in left if host not in set(chosen)]
+        if chosen:
+            found.append(Wave(str(wave), tuple(chosen)))
+    if left:
+        found.append(Wave("the rest", tuple(left)))
+    return tuple(found)
+
+
+def _chosen(wave: str | int, left: list[str], total: int, groups: Mapping[str, Sequence[str]]) -> list[str]:
+    if isinstance(wave, int):
+        return left[:wave]
+    percentage = re.fullmatch(r"(\d{1,3})%", wave)
+    if percentage:
+        done = total - len(left)
+        return left[: max(0, math.ceil(total * min(int(percentage[1]), 100) / 100) - done)]
+    if wave not in groups:
+        raise ValueError(f"wave {wave!r}: expected a group of the inventory, a number of hosts or a percentage")
+    members = set(groups[wave])
+    return [host for host in left if host in members]

@@ -1,0 +1,137 @@
+"""One run of pyinfra over a fleet: what is declared, what each host's plan is, and how far each host has come."""
+
+import os
+import sys
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import click
+from pyinfra.api import Host, State
+from pyinfra.api.facts import get_fact
+
+from mailproxy.declaration import declared, groups_of
+from mailproxy.facts import Observation
+from mailproxy.observed import Lock, ObservedState, Unread
+from mailproxy.plan import Plan, planned
+from mailproxy.program import expectation
+from mailproxy.review import Outcome, review
+from mailproxy.rollout import Wave, default_rollout, waves
+
+# How long a lock of another controller counts. Nothing rests on it but courtesy: a run whose lock was taken over
+# finds that out before it touches a live file.
+LOCK_LEASE_SECONDS = 3600
+
+_runs: WeakKeyDictionary[State, "Run"] = WeakKeyDictionary()
+
+
+class Run:
+    """The ledger of one run. Hosts are known by name; failed says why a host did not get to where it should."""
+
+    def __init__(self, state: State):
+        chosen = [host for host in state.inventory if state.is_host_in_limit(host)]
+        self.hosts = tuple(host.name for host in chosen)
+        self.desired = declared(state.inventory, chosen)
+        self.token = os.urandom(8).hex()
+        self.holder = _holder()
+        self.outcomes: dict[str, Outcome] = {}
+        self.stale_locks: dict[str, str] = {}
+        self.staged: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self._preparing = {host.name for host in state.inventory.get_active_hosts()}
+        for host in chosen:
+            if host.name not in self._preparing:
+                self.fail(host, Unread("it could not be connected to"))
+        first = next(iter(self.desired.values()), None)
+        groups = groups_of(state.inventory)
+        rollout = (first.rollout if first else None) or default_rollout(groups)
+        self.max_failures, self.bake_seconds = rollout.max_failures, rollout.bake_seconds
+        self.waves: tuple[Wave, ...] = waves(rollout, self.hosts, groups)
+
+    def plan(self, host: Host) -> Plan | None:
+        """Observe a host and return its plan, None where none can be made. The last host prints the review of all."""
+        observed = _observed(host, expectation(self.desired[host.name]))
+        if isinstance(observed, ObservedState):
+            outcome: Outcome = planned(self.desired[host.name], observed)
+            if observed.lock is not None and _is_stale(observed.lock, observed.now):
+                self.stale_locks[host.name] = observed.lock.token
+        else:
+            outcome = observed
+        if isinstance(outcome, Plan):
+            self.outcomes[host.name] = outcome
+        else:
+            self.fail(host, outcome)
+        self._preparing.discard(host.name)
+        if not self._preparing:
+            _print({name: self.outcomes[name] for name in self.hosts})
+        return outcome if isinstance(outcome, Plan) else None
+
+    def fail(self, host: Host, outcome: Outcome | str) -> None:
+        """Record that a host did not get to where it should: nothing goes live after that."""
+        if isinstance(outcome, str):
+            self.failed[host.name] = outcome
+        elif not isinstance(outcome, Plan):
+            self.outcomes[host.name] = outcome
+            self.failed[host.name] = outcome.reason
+        # pyinfra's exit status follows from this; the host stays active, so that its operations can say why.
+        host.state.failed_hosts.add(host)
+
+    def not_yet_staged(self) -> list[str]:
+        """Return the hosts that have a change, did not fail, and are not staged."""
+        return [
+            name
+            for name in self.hosts
+            if name not in self.staged and name not in self.failed and not _is_empty(self.outcomes.get(name))
+        ]
+
+
+def run_of(state: State) -> Run:
+    """Return the run of a pyinfra state; the first call checks every host's declaration and may raise."""
+    if state not in _runs:
+        _runs[state] = Run(state)
+    return _runs[state]
+
+
+def _is_empty(outcome: Outcome | None) -> bool:
+    return isinstance(outcome, Plan) and outcome.is_empty
+
+
+def _observed(host: Host, expected: str) -> ObservedState | Unread:
+    # get_fact of the host would drop it from the run when it fails, and with it the reason from the review.
+    try:
+        observed = get_fact(host.state, host, Observation, kwargs={"_stdin": expected}, apply_failed_hosts=False)
+    except EOFError:
+        observed = None
+    return observed or Unread("it could not be read (the reason stands above)")
+
+
+def _print(outcomes: dict[str, Outcome]) -> None:
+    # With --json pyinfra keeps standard output for its own document.
+    click.echo(f"\n{review(outcomes)}", err="--json" in sys.argv)
+
+
+def _holder() -> str:
+    """Return who runs this: a text for people that also tells this machine, and a process of it, from others."""
+    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
+    return f"{user}@{os.uname().nodename} process {os.getpid()} of {_machine()}"
+
+
+def _machine() -> str:
+    """Return what tells this boot and this process namespace from others, as far as the system says."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+        return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return os.uname().nodename
+
+
+def _is_stale(lock: Lock, now: int) -> bool:
+    """Return whether a lock's run is over: its process here is gone, or nobody heard of it for a lease."""
+    words = lock.holder.split()
+    if words[-2:] == ["of", _machine()] and words[-4:-3] == ["process"]:
+        try:
+            os.kill(int(words[-3]), 0)
+        except (ProcessLookupError, ValueError):
+            return True
+        except PermissionError:
+            return False
+    return now - lock.since > LOCK_LEASE_SECONDS
