@@ -4,7 +4,7 @@
 # SYNOPSIS
 #   activate.sh DIRECTORY TOKEN
 # DESCRIPTION
-#   Works off the records that stage.sh kept in .mailproxy/stage/change, in their order: "swap STAGED NAME" renames
+#   Works off the records that stage.sh kept in .mailproxy/stage.TOKEN/change, in their order: "swap STAGED NAME" renames
 #   a staged file into place, "service none|reload|restart|start" makes Postfix read it, "drop NAME" removes a
 #   table that nothing uses any more, "query TYPE NAME KEY VALUE" asks a live table. Before the first rename
 #   the live files are copied to .mailproxy/generations/N and the journal says so; where a journal is there
@@ -14,7 +14,7 @@
 #   see common.sh: 0, 10, 11, 14, 15, 64
 
 directory=$1 token=$2
-stage=$PRIVATE/stage
+stage=$PRIVATE/stage.$token
 generations=$PRIVATE/generations
 KEPT=10
 

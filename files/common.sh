@@ -5,7 +5,8 @@
 #   put before the text of another program; never run by itself
 # DESCRIPTION
 #   Sets a private umask, a fixed PATH and the C locale, and defines the functions below.
-#   The managed files are named by "$FILES", relative to the configuration directory.
+#   The managed files are named by "$FILES", relative to the configuration directory. A stage carries the token
+#   of its run in its name: whatever else happens, two runs never mix what they stage.
 # EXIT STATUS (of all programs)
 #   0 done   10 locked   11 the host moved   12 a table failed   13 a check failed
 #   14 failed and restored   15 failed and not restored   64 damaged input   69 not available

@@ -10,7 +10,5 @@
 
 directory=$1 token=$2
 cd "$directory" || exit 0
-if [ "$(lock_value token)" = "$token" ]; then
-    rm -rf "$PRIVATE/stage"
-    release_lock "$token"
-fi
+rm -rf "$PRIVATE/stage.$token"
+release_lock "$token"

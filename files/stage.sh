@@ -13,13 +13,13 @@
 #     swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY VALUE, hit or miss, note TEXT,
 #     loaded NAME VALUE             kept for activate.sh, in this order
 #     end                           the last line; without it nothing is done
-#   Takes the lock, writes .mailproxy/stage/, and touches no live file. When it succeeds the lock and the
+#   Takes the lock, writes .mailproxy/stage.TOKEN/, and touches no live file. When it succeeds the lock and the
 #   stage stay for activate.sh; when it fails both are gone.
 # EXIT STATUS
 #   see common.sh: 0, 10, 11, 12, 13, 64, 69
 
 directory=$1 token=$2 holder=$3 stale=$4
-stage=$PRIVATE/stage
+stage=$PRIVATE/stage.$token
 
 # take_lock - become the one controller of this host, or fail naming the one that is.
 # A hard link appears with its content or not at all, and fails where a lock is already.
@@ -139,7 +139,7 @@ take_lock
 trap abandon EXIT
 trap 'exit 1' HUP INT TERM
 # What a killed run left over.
-rm -rf "$stage" "$PRIVATE"/lock.*
+rm -rf "$PRIVATE"/stage.* "$PRIVATE"/lock.*
 mkdir "$stage"
 receive
 refuse_if_moved

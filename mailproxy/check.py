@@ -67,7 +67,12 @@ def _problem(item: dict[str, Any]) -> Problem:
     """Turn an error of pydantic (its dict: loc, msg, type, input) into ours."""
     location = [part for part in item["loc"] if part != "[key]"]
     key = "".join(f"[{part!r}]" if index else str(part) for index, part in enumerate(location))
-    reason = str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "expected").replace("a valid tuple", "a list")
+    reason = (
+        str(item["msg"])
+        .removeprefix("Value error, ")
+        .replace("Input should be", "expected")
+        .replace("a valid tuple", "a list")
+    )
     if item["type"] == "missing":
         return Problem(key, "nothing", "required, and found in no group_data")
     if item["type"] == "extra_forbidden":

@@ -29,7 +29,9 @@ class _Program(StringCommand):
             self.run.fail(host, "the connection was lost or timed out")
             raise
         if not status:
-            self.run.fail(host, " ".join(output.stderr_lines) or "it ended without a reason")
+            self.run.fail(
+                host, " ".join(output.stderr_lines).removeprefix("mailproxy: ") or "it ended without a reason"
+            )
         for line in output.stdout_lines:
             if status and line != "staged":
                 host.log(line)
@@ -44,7 +46,8 @@ class _Refuse(PyinfraCommand):
         self.reason = reason
 
     def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
-        """Say why, and fail."""
+        """Say why, and fail; also under --no-wait, where pyinfra does not mark the host by itself."""
+        state.failed_hosts.add(host)
         host.log_styled(self.reason, fg="red", log_func=logger.error)
         return False
 
@@ -72,26 +75,28 @@ def activate(plan: Plan | None, wave: Wave, after: tuple[Wave, ...]) -> Generato
         return
     reason = _reason_to_refuse(run, after) if state.is_executing else ""
     if reason:
+        run.staged.discard(host.name)
         yield _Program(run, command("release", plan.directory, run.token))
         yield _Refuse(f"nothing was activated: {reason}")
         return
-    if state.is_executing and any(name in run.staged for wave in after for name in wave.hosts):
+    if state.is_executing and any(name in run.activated for wave in after for name in wave.hosts):
         time.sleep(run.bake_seconds)
     yield _Program(run, command("activate", plan.directory, run.token))
+    run.activated.add(host.name)
 
 
 def _reason_to_refuse(run: Run, after: tuple[Wave, ...]) -> str:
-    """Return why nothing may go live now: a host is not staged, or too many of the waves before failed."""
-    waiting = run.not_yet_staged()
-    if waiting:
-        return f"{waiting[0]} has not staged its change yet; run without --serial and --no-wait"
-    before = {name for wave in after for name in wave.hosts}
-    failures = {name: why for name, why in run.failed.items() if name not in run.staged}
-    if failures:
-        name, why = next(iter(failures.items()))
-        return f"{name} could not be staged ({why})"
-    activated_badly = {name: why for name, why in run.failed.items() if name in before}
-    if len(activated_badly) > run.max_failures:
-        name, why = next(iter(activated_badly.items()))
-        return f"{name} failed in an earlier wave ({why})"
+    """Return why a host may not go live now: another is not staged, or a wave before failed or is not over."""
+    for name, why in run.failed.items():
+        if name not in run.staged:
+            return f"{name} could not be staged ({why})"
+    before = [name for wave in after for name in wave.hosts]
+    badly = [name for name in before if name in run.failed]
+    if len(badly) > run.max_failures:
+        return f"{badly[0]} failed in an earlier wave ({run.failed[badly[0]]})"
+    for name in run.changing:
+        if name not in run.staged:
+            return f"{name} has not staged its change yet; run without --serial and --no-wait"
+        if name in before and name not in run.activated and name not in run.failed:
+            return f"{name} of an earlier wave is not activated yet; run without --serial and --no-wait"
     return ""

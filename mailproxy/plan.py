@@ -18,6 +18,8 @@ READ_ONCE = ("main.cf", "mynetworks", "relaydomains")
 RESTART_PARAMETERS = ("inet_interfaces", "inet_protocols")
 # The files that make up an indexed table, by type (DATABASE_README).
 SUFFIXES = {"hash": ("db",), "btree": ("db",), "lmdb": ("lmdb",), "cdb": ("cdb",), "dbm": ("dir", "pag")}
+# The word of the manifest for the type of the tables: hash and btree share file names.
+TABLE_TYPE = "table_type"
 BRIDGE = "bridge"
 # How many of its changed keys a live table is asked for after the swap.
 QUERIES = 3
@@ -105,7 +107,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     contents = rendered(desired, observed.postfix)
     files = tuple(_file_changes(contents, observed))
     indexes = tuple(_indexes(desired, table_type, files, observed))
-    loaded = _restart_values(contents["main.cf"], observed)
+    wanted = _effective(main_cf_parameters(contents["main.cf"].text), observed)
     swaps, late_swaps, bridge = _swaps(desired, files, indexes, observed)
     return Plan(
         directory=observed.postfix.config_directory,
@@ -113,14 +115,14 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         indexes=indexes,
         bridge=bridge,
         swaps=swaps,
-        service=_service(contents, files, loaded, observed),
+        service=_service(contents, files, wanted, observed),
         late_swaps=late_swaps,
         drops=_drops(table_type, observed),
         queries=tuple(_queries(desired, table_type, observed)),
         repairs=tuple(_repairs(observed)),
         warnings=tuple(_warnings(desired, observed)),
         base={name: observed.digest(name) for name in (*FILES, *observed.live)},
-        loaded=loaded,
+        loaded={**wanted, TABLE_TYPE: table_type},
     )
 
 
@@ -181,17 +183,15 @@ def _why_stale(index: Index, observed: ObservedState) -> str:
             return f"{name} is not the table that was indexed from {index.table}"
         if not live.is_ours_alone:
             return f"{name} has mode {live.mode} and owner {live.owner}"
+    if manifest is not None and manifest.loaded.get(TABLE_TYPE) != index.type:
+        return f"{index.files[0]} was indexed as {manifest.loaded.get(TABLE_TYPE)}"
     if manifest is not None and manifest.digests.get(index.table) != observed.digest(index.table):
         return f"{index.files[0]} was indexed from another {index.table}"
     return ""
 
 
-def _restart_values(main_cf: Content, observed: ObservedState) -> dict[str, str]:
-    """Return what the parameters that need a restart are to be, defaults included."""
-    return _effective(main_cf_parameters(main_cf.text), observed)
-
-
 def _effective(parameters: Mapping[str, str], observed: ObservedState) -> dict[str, str]:
+    """Return what the parameters that need a restart are, defaults included."""
     return {name: parameters.get(name, observed.postfix.defaults.get(name, "")) for name in RESTART_PARAMETERS}
 
 

@@ -36,6 +36,7 @@ class Run:
         self.outcomes: dict[str, Outcome] = {}
         self.stale_locks: dict[str, str] = {}
         self.staged: set[str] = set()
+        self.activated: set[str] = set()
         self.failed: dict[str, str] = {}
         self._preparing = {host.name for host in state.inventory.get_active_hosts()}
         for host in chosen:
@@ -75,13 +76,11 @@ class Run:
         # pyinfra's exit status follows from this; the host stays active, so that its operations can say why.
         host.state.failed_hosts.add(host)
 
-    def not_yet_staged(self) -> list[str]:
-        """Return the hosts that have a change, did not fail, and are not staged."""
-        return [
-            name
-            for name in self.hosts
-            if name not in self.staged and name not in self.failed and not _is_empty(self.outcomes.get(name))
-        ]
+    @property
+    def changing(self) -> list[str]:
+        """The hosts that have a change, in the inventory's order."""
+        plans = ((name, self.outcomes.get(name)) for name in self.hosts)
+        return [name for name, plan in plans if isinstance(plan, Plan) and not plan.is_empty]
 
 
 def run_of(state: State) -> Run:
@@ -89,10 +88,6 @@ def run_of(state: State) -> Run:
     if state not in _runs:
         _runs[state] = Run(state)
     return _runs[state]
-
-
-def _is_empty(outcome: Outcome | None) -> bool:
-    return isinstance(outcome, Plan) and outcome.is_empty
 
 
 def _observed(host: Host, expected: str) -> ObservedState | Unread:

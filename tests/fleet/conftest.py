@@ -1,0 +1,70 @@
+"""A lab of three hosts for the fleet tests; made anew after a test that failed on it."""
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import fleet as lab
+from lab.fleet import Fleet
+from tests.fleet.controller import TRUSTED, Controller
+
+LAB = "tests"
+HOSTS = 3
+GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}
+
+spoilt = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test failed: what it left on the hosts is not to decide about the next one."""
+    report = yield
+    if report.failed:
+        item.session.stash[spoilt] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def _lab() -> Iterator[list[Fleet]]:
+    current = [lab.up(HOSTS, LAB)]
+    yield current
+    lab.down(LAB)
+
+
+@pytest.fixture
+def fleet(_lab: list[Fleet], request: pytest.FixtureRequest) -> Fleet:
+    """Three hosts in whatever state earlier tests left them, all up."""
+    if request.session.stash.get(spoilt, False):
+        request.session.stash[spoilt] = False
+        _lab[0] = lab.up(HOSTS, LAB)
+    return _lab[0]
+
+
+@pytest.fixture
+def fresh_fleet(_lab: list[Fleet]) -> Fleet:
+    """Three hosts with Postfix as the package left it."""
+    _lab[0] = lab.up(HOSTS, LAB)
+    return _lab[0]
+
+
+def _controller(fleet: Fleet, directory: Path) -> Controller:
+    controller = Controller(fleet, directory)
+    controller.declare(relay_domains=GUIDE, mynetworks=TRUSTED, aliases={"postmaster": "root"})
+    return controller
+
+
+@pytest.fixture
+def newcomer(fresh_fleet: Fleet, tmp_path: Path) -> Controller:
+    """An administrator who has declared the guide's proxy and rolled out nothing yet."""
+    return _controller(fresh_fleet, tmp_path)
+
+
+@pytest.fixture
+def controller(fleet: Fleet, tmp_path: Path) -> Controller:
+    """An administrator whose fleet is the guide's proxy."""
+    controller = _controller(fleet, tmp_path)
+    controller.roll_out()
+    return controller

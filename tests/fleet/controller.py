@@ -1,0 +1,192 @@
+"""What the fleet tests do to a lab: declare, roll out, send mail, look at hosts, and break them."""
+
+import contextlib
+import os
+import re
+import smtplib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.fleet import Fleet
+from lab.hosts import Host
+from mailproxy.render import FILES
+
+REPOSITORY = Path(__file__).parent.parent.parent
+PYINFRA = Path(sys.executable).with_name("pyinfra")
+TRUSTED = ["127.0.0.0/8", "10.1.0.2/32"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run of pyinfra ended: its exit status, the review (standard output) and the log (standard error)."""
+
+    status: int
+    review: str
+    log: str
+
+    @property
+    def everything(self) -> str:
+        """Both outputs."""
+        return self.review + self.log
+
+
+@dataclass
+class Controller:
+    """An administrator at the controller of a lab, with group_data of their own."""
+
+    fleet: Fleet
+    group_data: Path
+    declared: dict[str, Any] = field(default_factory=dict)
+
+    def declare(self, **keys: Any) -> None:
+        """Declare keys of the interface for all hosts, on top of what is declared."""
+        self.declared.update(keys)
+        text = "".join(f"{key} = {value!r}\n" for key, value in self.declared.items())
+        (self.group_data / "all.py").write_text(text)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start pyinfra as the README does; its process is the controller itself."""
+        command = [str(PYINFRA), "inventories/lab.py", "deploy.py", "--group-data", str(self.group_data), *arguments]
+        return subprocess.Popen(
+            self.fleet.controller_command(command),
+            cwd=REPOSITORY,
+            env={**os.environ, "LAB": self.fleet.directory.name, "PYINFRA_PROGRESS": "off"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> Result:
+        """Run pyinfra to its end."""
+        process = self.start(*arguments)
+        review, log = process.communicate(timeout=300)
+        return Result(process.returncode, review, log)
+
+    def roll_out(self, *arguments: str) -> Result:
+        """Roll out, and insist that it succeeds."""
+        result = self.run("-y", *arguments)
+        assert result.status == 0, result.everything
+        return result
+
+    def assert_converged(self) -> None:
+        """Insist that one more run finds nothing to do, and says so in pyinfra's own table too."""
+        result = self.run("--dry")
+        assert result.status == 0, result.everything
+        assert "0 to change" in result.review, result.review
+        rows = re.findall(r"^ +(?:Stage|Activate)[^\n]*", result.log, re.MULTILINE)
+        assert rows
+        assert all(re.search(r" - +-$", row.rstrip()) for row in rows), result.log
+
+
+def live(host: Host) -> dict[str, str]:
+    """Return the managed files as text, and the entries of the tables as their tools list them."""
+    found: dict[str, str] = {}
+    for name in FILES:
+        path = host.root / "etc/postfix" / name
+        if path.exists():
+            found[name] = path.read_text()
+    for table in ("aliases", "transport"):
+        listing = host.run(["postmap", "-s", f"hash:/etc/postfix/{table}"], check=False).stdout
+        kept = [line for line in listing.splitlines() if not line.startswith(("YP_", "@\t"))]
+        found[f"{table} entries"] = "\n".join(sorted(kept))
+    return found
+
+
+def assert_tables_match(host: Host) -> None:
+    """Insist that the indexed tables hold what their sources say, by building them anew elsewhere."""
+    for table, tool in (("aliases", "postalias"), ("transport", "postmap")):
+        text = (host.root / "etc/postfix" / table).read_text()
+        script = f"d=$(mktemp -d); cat >$d/t; {tool} hash:$d/t; postmap -s hash:$d/t; rm -r $d"
+        listing = host.run(["sh", "-c", script], input=text).stdout
+        kept = [line for line in listing.splitlines() if not line.startswith(("YP_", "@\t"))]
+        assert live(host)[f"{table} entries"] == "\n".join(sorted(kept))
+
+
+def tree(host: Host) -> str:
+    """Return every file of the configuration directory with mode, owner, time and digest."""
+    script = "cd /etc/postfix && find . ! -path ./.mailproxy -exec stat -c '%n %A %u:%g %y' {} + | sort; "
+    return host.run(["sh", "-c", script + "find . -type f -exec sha256sum {} + | sort"]).stdout
+
+
+def private_names(host: Host) -> set[str]:
+    """Return what lies in the private directory on a host; empty where there is none."""
+    directory = host.root / "etc/postfix/.mailproxy"
+    return {path.name for path in directory.iterdir()} if directory.exists() else set()
+
+
+def bytes_sent_by(host: Host) -> int:
+    """Return the bytes that left a host's network interface since it was booted."""
+    (interface,) = (line for line in host.run(["cat", "/proc/net/dev"]).stdout.splitlines()[2:] if " lo:" not in line)
+    return int(interface.partition(":")[2].split()[8])
+
+
+def reply_to(fleet: Fleet, host: Host, recipient: str, sender: str = "someone@outside.example") -> tuple[int, str]:
+    """Return what a host answers the internet to RCPT TO."""
+    with fleet.network(), smtplib.SMTP(host.address, 25, local_hostname="outside.example", timeout=20) as client:
+        client.ehlo()
+        client.mail(sender)
+        code, message = client.rcpt(recipient)
+        return code, message.decode()
+
+
+def send(fleet: Fleet, host: Host, recipient: str, subject: str) -> None:
+    """Send a message from the internet through a host; raises smtplib.SMTPException when it is refused."""
+    with fleet.network(), smtplib.SMTP(host.address, 25, local_hostname="outside.example", timeout=20) as client:
+        client.sendmail("someone@outside.example", [recipient], f"Subject: {subject}\r\n\r\nhello\r\n")
+
+
+def arrived(fleet: Fleet, subject: str, recipient: str) -> bool:
+    """Return whether a message is at the internal mail server, waiting for it up to half a minute."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for message in fleet.messages():
+            if message["Subject"] == subject and message["X-Original-To"] == recipient:
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def assert_mail_flows(fleet: Fleet, host: Host, domain: str) -> None:
+    """Insist that a message to the domain gets through a host to the internal mail server."""
+    subject = f"{host.name} {domain} {time.monotonic_ns()}"
+    send(fleet, host, f"user@{domain}", subject)
+    assert arrived(fleet, subject, f"user@{domain}"), host.run(["tail", "-n", "30", "/var/log/mail.log"]).stdout
+
+
+@contextlib.contextmanager
+def replaced(host: Host, program: str, script: str) -> Iterator[None]:
+    """Put a shell script in the place of a program of a host; "$real" in it is the program itself."""
+    path = host.root / program.lstrip("/")
+    aside = path.with_name(f"{path.name}.real")
+    path.rename(aside)
+    path.write_text(f"#!/bin/sh\nreal=/{program.lstrip('/')}.real\n{script}\n")
+    path.chmod(0o755)
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+def wait_for(host: Host, path: str) -> None:
+    """Wait until a file whose path matches a pattern is there on a host."""
+    deadline = time.monotonic() + 60
+    while not list(host.root.glob(path.lstrip("/"))):
+        assert time.monotonic() < deadline, f"{path} never came on {host.name}"
+        time.sleep(0.02)
+
+
+def wait_until_idle(host: Host) -> None:
+    """Wait until no program of the tool runs on a host any more: a killed controller leaves it to its end."""
+    deadline = time.monotonic() + 60
+    script = (
+        "p=$(sed -n 's/^pid //p' /etc/postfix/.mailproxy/lock 2>/dev/null); [ -z \"$p\" ] || ! kill -0 $p 2>/dev/null"
+    )
+    while host.run(["sh", "-c", script], check=False).returncode != 0:
+        assert time.monotonic() < deadline, f"a program still runs on {host.name}"
+        time.sleep(0.05)

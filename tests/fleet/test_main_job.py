@@ -1,0 +1,400 @@
+"""The main job on real hosts: the guide's proxy, domains added, moved and removed, and nothing else touched."""
+
+import re
+
+from lab.fleet import Fleet
+from tests.fleet.conftest import GUIDE
+from tests.fleet.controller import (
+    Controller,
+    arrived,
+    assert_mail_flows,
+    assert_tables_match,
+    bytes_sent_by,
+    live,
+    private_names,
+    replaced,
+    reply_to,
+    tree,
+)
+
+
+def test_the_first_run_makes_the_guides_proxy_of_a_fresh_host(newcomer: Controller) -> None:
+    fleet = newcomer.fleet
+    newcomer.roll_out()
+    for host in fleet.hosts:
+        assert_mail_flows(fleet, host, "example.org")
+        assert reply_to(fleet, host, "user@foreign.example")[0] == 554
+        found = host.run(
+            ["postconf", "-h", "mynetworks", "relay_domains", "transport_maps", "alias_maps", "myhostname"]
+        )
+        assert found.stdout.split("\n")[:5] == [
+            "/etc/postfix/mynetworks",
+            "/etc/postfix/relaydomains",
+            "hash:/etc/postfix/transport",
+            "hash:/etc/postfix/aliases",
+            host.name,
+        ]
+        assert_tables_match(host)
+    newcomer.assert_converged()
+
+
+def test_a_dry_run_on_a_fresh_fleet_shows_everything_once_and_touches_nothing(newcomer: Controller) -> None:
+    before = [tree(host) for host in newcomer.fleet.hosts]
+    result = newcomer.run("--dry")
+    assert result.status == 0, result.everything
+    for line in ("+example.org smtp:[10.1.0.2]", "+10.1.0.2/32", "+postmaster: root", "+message_size_limit = 20480000"):
+        assert result.review.count(f"{line}\n") == 1
+    assert re.search(r"index transport as hash \(3 entries\): transport changes +\[all 3 hosts\]", result.review)
+    assert re.search(r"reload Postfix: main.cf, mynetworks, relaydomains change +\[all 3 hosts\]", result.review)
+    assert [tree(host) for host in newcomer.fleet.hosts] == before
+    assert all(not private_names(host) for host in newcomer.fleet.hosts)
+
+
+def test_a_second_run_changes_nothing(controller: Controller) -> None:
+    before = [tree(host) for host in controller.fleet.hosts]
+    result = controller.roll_out()
+    assert "3 hosts: 0 to change, 3 as declared" in result.review
+    assert "Success" not in result.log.partition("Results")[0]
+    assert [tree(host) for host in controller.fleet.hosts] == before
+
+
+def test_a_domain_is_added_moved_and_removed_on_every_host(controller: Controller) -> None:
+    fleet = controller.fleet
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    controller.roll_out()
+    for host in fleet.hosts:
+        assert_mail_flows(fleet, host, "added.example")
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]:2525"})
+    moved = controller.roll_out()
+    assert "leave Postfix alone: Postfix notices changed tables by itself" in moved.review
+    for host in fleet.hosts:
+        answer = host.run(["postmap", "-q", "added.example", "hash:/etc/postfix/transport"]).stdout
+        assert answer == "smtp:[10.1.0.2]:2525\n"
+    controller.declare(relay_domains=GUIDE)
+    controller.roll_out()
+    for host in fleet.hosts:
+        assert reply_to(fleet, host, "user@added.example")[0] == 554
+        assert_mail_flows(fleet, host, "example.com")
+        assert_tables_match(host)
+
+
+def test_adding_and_removing_at_once_ends_with_exactly_the_declared_routes(controller: Controller) -> None:
+    controller.declare(relay_domains={"example.com": "smtp:[10.1.0.2]", "other.example": "smtp:[10.1.0.2]"})
+    controller.roll_out()
+    for host in controller.fleet.hosts:
+        entries = live(host)["transport entries"]
+        assert entries == "example.com\tsmtp:[10.1.0.2]\nother.example\tsmtp:[10.1.0.2]"
+        assert reply_to(controller.fleet, host, "user@example.org")[0] == 554
+        assert_mail_flows(controller.fleet, host, "other.example")
+    controller.assert_converged()
+
+
+def test_subdomains_are_refused_unless_declared_and_then_routed(controller: Controller) -> None:
+    fleet, host = controller.fleet, controller.fleet.hosts[0]
+    assert reply_to(fleet, host, "user@sub.example.com")[0] == 554
+    controller.declare(relay_subdomains=True)
+    controller.roll_out()
+    assert_mail_flows(fleet, host, "sub.example.com")
+    assert_mail_flows(fleet, host, "example.com")
+    controller.declare(relay_subdomains=False)
+    controller.roll_out()
+    assert reply_to(fleet, host, "user@sub.example.com")[0] == 554
+
+
+def test_the_internal_server_may_send_out_and_a_stranger_may_not(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    dialogue = "EHLO mail.internal.test\\r\\nMAIL FROM:<a@example.com>\\r\\nRCPT TO:<b@foreign.example>\\r\\nQUIT\\r\\n"
+    inside = controller.fleet.mail_server.run(
+        ["sh", "-c", f"(printf '{dialogue}'; sleep 2) | busybox nc {host.internal_address} 25"]
+    )
+    assert "250 2.1.5 Ok" in inside.stdout
+    assert reply_to(controller.fleet, host, "b@foreign.example")[0] == 554
+
+
+def test_aliases_and_size_limit_reach_the_host(controller: Controller) -> None:
+    controller.declare(aliases={"postmaster": "root", "root": ["admin@example.com", "ops@example.com"]})
+    controller.declare(message_size_limit=1000000)
+    controller.roll_out()
+    for host in controller.fleet.hosts:
+        answer = host.run(["postmap", "-q", "root", "hash:/etc/postfix/aliases"]).stdout
+        assert answer == "admin@example.com, ops@example.com\n"
+        assert host.run(["postconf", "-h", "message_size_limit"]).stdout == "1000000\n"
+    fleet, host = controller.fleet, controller.fleet.hosts[0]
+    host.run(["sendmail", "root"], input="Subject: for root\n\nhello\n")
+    assert arrived(fleet, "for root", "ops@example.com")
+
+
+def test_an_alias_that_leads_nowhere_is_reported(controller: Controller) -> None:
+    controller.declare(aliases={"root": "postmaster"})
+    result = controller.run("--dry")
+    expected = "warning: alias root: postmaster is neither an account on the host nor an alias, so its mail bounces"
+    assert result.review.count(expected) == 1
+
+
+def test_the_unprivileged_user_with_sudo_does_it_all(controller: Controller) -> None:
+    controller.declare(ssh_user="deploy", _sudo=True)
+    controller.declare(relay_domains={**GUIDE, "sudo.example": "smtp:[10.1.0.2]"})
+    controller.roll_out()
+    for host in controller.fleet.hosts:
+        assert_mail_flows(controller.fleet, host, "sudo.example")
+    controller.assert_converged()
+
+
+def test_without_privilege_the_host_is_named_with_what_to_do(controller: Controller) -> None:
+    before = [live(host) for host in controller.fleet.hosts]
+    controller.declare(ssh_user="deploy", message_size_limit=1)
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "cannot go on: runs as uid 1000, expected root: connect as root, or set _sudo or _doas" in result.review
+    assert [live(host) for host in controller.fleet.hosts] == before
+
+
+def test_a_restart_is_made_for_the_parameters_that_need_one_and_only_then(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    master = host.run(["cat", "/var/spool/postfix/pid/master.pid"]).stdout
+    controller.declare(main_cf={"smtpd_banner": "$myhostname ESMTP"})
+    assert "reload Postfix: main.cf changes" in controller.roll_out().review
+    assert host.run(["cat", "/var/spool/postfix/pid/master.pid"]).stdout == master
+    controller.declare(main_cf={"inet_protocols": "ipv4"})
+    assert "restart Postfix: inet_protocols changes from all to ipv4" in controller.roll_out().review
+    assert host.run(["cat", "/var/spool/postfix/pid/master.pid"]).stdout != master
+    assert_mail_flows(controller.fleet, host, "example.com")
+    controller.assert_converged()
+
+
+def test_a_misspelled_parameter_is_refused_by_every_host_and_nothing_is_touched(controller: Controller) -> None:
+    before = [tree(host) for host in controller.fleet.hosts]
+    controller.declare(main_cf={"smtpd_baner": "hello"})
+    result = controller.run("-y")
+    assert result.status == 1
+    assert (
+        "postconf does not accept main.cf: postconf: warning: main.cf: unused parameter: smtpd_baner=hello"
+        in result.log
+    )
+    assert [tree(host) for host in controller.fleet.hosts] == before
+
+
+def test_a_bad_number_is_refused_with_the_reason_of_postfix(controller: Controller) -> None:
+    controller.declare(main_cf={"default_process_limit": "many"})
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "bad numerical configuration: default_process_limit = many" in result.log
+
+
+def test_problems_of_the_declaration_are_reported_at_once_and_no_host_is_touched(controller: Controller) -> None:
+    before = [tree(host) for host in controller.fleet.hosts]
+    controller.declare(
+        relay_domains={"example.com": "smtp:10.1.0.2"}, mynetworks=["0.0.0.0/0"], rollout={"waves": ["canery"]}
+    )
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "the desired state has 3 problems; nothing was touched on any host" in result.log
+    assert "group_data/all.py: relay_domains['example.com'] = 'smtp:10.1.0.2': expected brackets" in result.log
+    assert "group_data/all.py: mynetworks[0] = '0.0.0.0/0': would relay for the whole internet" in result.log
+    assert "wave 'canery': expected a group of the inventory" in result.log
+    assert "Traceback" not in result.everything
+    assert [tree(host) for host in controller.fleet.hosts] == before
+
+
+def test_a_file_of_domains_is_read_and_its_mistakes_are_named_by_line(controller: Controller) -> None:
+    domains = controller.group_data / "domains.txt"
+    domains.write_text("# ours\nexample.com smtp:[10.1.0.2]\nfile.example smtp:[10.1.0.2]\n")
+    controller.declare(relay_domains=str(domains))
+    controller.roll_out()
+    assert_mail_flows(controller.fleet, controller.fleet.hosts[0], "file.example")
+    domains.write_text("example.com smtp:[10.1.0.2]\nfile.example\nexample.com smtp:[10.1.0.3]\n")
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "domains.txt line 2: 'file.example': expected \"domain next-hop\"" in result.log
+    assert "domains.txt line 3: 'example.com smtp:[10.1.0.3]': names a domain a second time" in result.log
+
+
+def test_a_table_type_that_the_host_lacks_is_refused_with_those_it_has(controller: Controller) -> None:
+    controller.declare(database_type="lmdb")
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "database_type lmdb is not one that its Postfix can index; it has btree, hash" in result.review
+
+
+def test_another_table_type_is_indexed_anew_even_where_the_files_have_the_same_names(controller: Controller) -> None:
+    controller.declare(database_type="btree")
+    controller.roll_out()
+    host = controller.fleet.hosts[0]
+    assert host.run(["postconf", "-h", "transport_maps"]).stdout == "btree:/etc/postfix/transport\n"
+    assert_mail_flows(controller.fleet, host, "example.com")
+    controller.assert_converged()
+
+
+def test_what_the_host_says_of_its_own_installation_is_kept(newcomer: Controller) -> None:
+    host = newcomer.fleet.hosts[0]
+    host.run(["sh", "-c", "mkdir /var/lib/elsewhere && chown postfix /var/lib/elsewhere"])
+    host.run(["postconf", "-e", "data_directory=/var/lib/elsewhere"])
+    newcomer.roll_out()
+    assert host.run(["postconf", "-h", "data_directory"]).stdout == "/var/lib/elsewhere\n"
+    newcomer.assert_converged()
+
+
+def test_a_host_takes_one_message_to_observe_one_to_stage_and_one_to_activate(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    counting = "#!/bin/sh\nprintf 'command\\n' >>/var/log/commands\nexec /bin/sh \"$@\"\n"
+    (host.root / "usr/local/bin/counting-sh").write_text(counting)
+    host.run(["chmod", "755", "/usr/local/bin/counting-sh"])
+    host.run(["usermod", "-s", "/usr/local/bin/counting-sh", "root"])
+    try:
+        controller.roll_out()
+        assert host.run(["cat", "/var/log/commands"]).stdout.count("command") == 1
+        controller.declare(relay_domains={**GUIDE, "counted.example": "smtp:[10.1.0.2]"})
+        controller.roll_out()
+        assert host.run(["cat", "/var/log/commands"]).stdout.count("command") == 1 + 3
+    finally:
+        host.run(["usermod", "-s", "/bin/bash", "root"])
+    assert "subsystem request" not in host.run(["cat", "/var/log/mail.log"]).stdout
+    assert host.run(["ls", "-A", "/tmp"]).stdout == ""
+
+
+def test_unchanged_tables_are_not_sent_back_and_changed_ones_not_twice(controller: Controller) -> None:
+    many = {f"d{number}.example": "smtp:[10.1.0.2]" for number in range(2000)}
+    controller.declare(relay_domains=many)
+    controller.roll_out()
+    host = controller.fleet.hosts[0]
+    before = bytes_sent_by(host)
+    controller.roll_out()
+    assert bytes_sent_by(host) - before < 20_000
+
+
+def test_a_reader_never_sees_half_a_file_or_another_mode(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    many = {f"d{number}.example": "smtp:[10.1.0.2]" for number in range(3000)}
+    old = {
+        name: host.run(["sha256sum", f"/etc/postfix/{name}"]).stdout.split()[0]
+        for name in ("transport", "relaydomains")
+    }
+    watch = (
+        "cd /etc/postfix; while [ ! -e /run/stop ]; do sha256sum transport relaydomains; "
+        "stat -c 'mode %A %u:%g' transport transport.db relaydomains main.cf; done >/run/seen"
+    )
+    host.run(["sh", "-c", f"rm -f /run/stop; ({watch}) >/dev/null 2>&1 &"])
+    controller.declare(relay_domains=many)
+    controller.roll_out()
+    host.run(["touch", "/run/stop"])
+    new = {name: host.run(["sha256sum", f"/etc/postfix/{name}"]).stdout.split()[0] for name in old}
+    seen = host.run(["cat", "/run/seen"]).stdout.splitlines()
+    assert {line for line in seen if line.startswith("mode")} == {"mode -rw-r--r-- 0:0"}
+    for name in old:
+        assert {line.split()[0] for line in seen if line.endswith(name)} == {old[name], new[name]}
+
+
+def test_one_host_whose_stage_fails_keeps_the_whole_fleet_as_it_was(controller: Controller) -> None:
+    first, second, third = controller.fleet.hosts
+    before = [live(host) for host in controller.fleet.hosts]
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    with replaced(second, "/usr/sbin/postmap", 'echo "postmap: fatal: no space" >&2; exit 1'):
+        result = controller.run("-y")
+    assert result.status == 1
+    assert "postmap could not index transport: postmap: fatal: no space" in result.log
+    assert result.log.count(f"nothing was activated: {second.name} could not be staged") == 2
+    assert [live(host) for host in controller.fleet.hosts] == before
+    assert all(private_names(host) <= {"generations", "manifest"} for host in (first, second, third))
+
+
+def test_a_warning_of_postmap_is_a_failure(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    with replaced(host, "/usr/sbin/postmap", 'echo "postmap: warning: odd" >&2; exec $real "$@"'):
+        result = controller.run("-y")
+    assert result.status == 1
+    assert "postmap could not index transport: postmap: warning: odd" in result.log
+
+
+def test_a_table_that_lacks_an_entry_is_found_before_it_goes_live(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    before = live(host)
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    # Index a source that lost its last line, as a full disk or a broken tool might.
+    lossy = 'for t; do :; done; case $* in *-s*|*-q*) ;; *) f=${t#*:}; sed -i "\\$d" "$f" ;; esac; exec $real "$@"'
+    with replaced(host, "/usr/sbin/postmap", lossy):
+        result = controller.run("-y")
+    assert result.status == 1
+    assert "transport indexed as hash holds 3 entries that are not the 4 that were meant" in result.log
+    assert live(host) == before
+
+
+def test_a_host_that_cannot_be_connected_to_keeps_the_fleet_as_it_was(controller: Controller) -> None:
+    fleet = controller.fleet
+    gone = fleet.hosts[2]
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"}, ssh_connect_retries=0)
+    before = [live(host) for host in fleet.hosts[:2]]
+    fleet.power_off(gone)
+    try:
+        result = controller.run("-y")
+    finally:
+        fleet.boot(gone)
+    assert result.status == 1
+    assert f"cannot go on: it could not be connected to  [{gone.name}]" in result.review
+    assert f"nothing was activated: {gone.name} could not be staged" in result.log
+    assert [live(host) for host in fleet.hosts[:2]] == before
+    controller.roll_out()
+    controller.assert_converged()
+
+
+def test_an_exclusion_is_a_choice_and_does_not_stop_the_others(controller: Controller) -> None:
+    left_out = controller.fleet.hosts[2]
+    before = live(left_out)
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    controller.roll_out("--exclude", left_out.name)
+    assert live(left_out) == before
+    assert "added.example" in live(controller.fleet.hosts[0])["transport"]
+
+
+def test_host_by_host_nothing_goes_live_as_the_others_are_not_checked_yet(controller: Controller) -> None:
+    before = [live(host) for host in controller.fleet.hosts]
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    result = controller.run("-y", "--serial")
+    assert result.status == 1
+    assert "has not staged its change yet; run without --serial and --no-wait" in result.log
+    assert [live(host) for host in controller.fleet.hosts] == before
+
+
+def test_no_host_overtakes_the_canary(controller: Controller) -> None:
+    canary, *others = controller.fleet.hosts
+    before = [live(host) for host in controller.fleet.hosts]
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    slow = 'case $* in *reload) sleep 3 ;; esac; exec $real "$@"'
+    with replaced(canary, "/usr/sbin/postfix", slow):
+        result = controller.run("-y", "--no-wait")
+    assert result.status == 1
+    assert re.search("has not staged its change yet|of an earlier wave is not activated yet", result.log)
+    assert [live(host) for host in others] == before[1:]
+
+
+def test_a_failed_canary_goes_back_and_stops_the_others(controller: Controller) -> None:
+    fleet: Fleet = controller.fleet
+    canary = fleet.hosts[0]
+    before = [live(host) for host in fleet.hosts]
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    broken = 'case $* in *reload) [ -e /run/once ] || { touch /run/once; echo "cannot reload" >&2; exit 1; };; esac; '
+    with replaced(canary, "/usr/sbin/postfix", broken + 'exec $real "$@"'):
+        result = controller.run("-y")
+    canary.run(["rm", "-f", "/run/once"])
+    assert result.status == 1
+    assert re.search(r"activation failed at: service reload .*cannot reload.*; generation \d+ was put back", result.log)
+    assert result.log.count(f"nothing was activated: {canary.name} failed in an earlier wave") == 2
+    assert [live(host) for host in fleet.hosts] == before
+    for host in fleet.hosts:
+        assert_mail_flows(fleet, host, "example.com")
+        assert reply_to(fleet, host, "user@added.example")[0] == 554
+    controller.roll_out()
+    controller.assert_converged()
+
+
+def test_a_host_that_moved_between_review_and_stage_is_refused(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    meddle = "echo '# mine' >>/etc/postfix/main.cf"
+    with replaced(host, "/usr/bin/mkdir", f'{meddle}; exec $real "$@"'):
+        result = controller.run("-y")
+    assert result.status == 1
+    assert "changed on the host since it was read: main.cf; nothing was touched" in result.log
+    assert live(host)["main.cf"].count("# mine") >= 1
+    controller.roll_out()
+    controller.assert_converged()

@@ -1,0 +1,311 @@
+"""Interrupted, failed and meddled-with: the next run finishes the work, because it looks at the host and not back."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.hosts import Host
+from tests.fleet.conftest import GUIDE
+from tests.fleet.controller import (
+    Controller,
+    Result,
+    assert_mail_flows,
+    assert_tables_match,
+    live,
+    private_names,
+    replaced,
+    reply_to,
+    tree,
+    wait_for,
+    wait_until_idle,
+)
+
+ADDED = {**GUIDE, "added.example": "smtp:[10.1.0.2]"}
+SWAPPED = {"example.com": "smtp:[10.1.0.2]", "added.example": "smtp:[10.1.0.2]"}
+REST = {"generations", "manifest"}
+# Says that it was reached, and goes on when it may; once, so that the next run is not held up.
+HOLD = '[ -e /run/reached ] || { touch /run/reached; while [ ! -e /run/go ]; do sleep 0.05; done; }; exec $real "$@"'
+# Where mv is called for something else than a live file of Postfix, it only does its work.
+UNLESS_LIVE = 'for to; do :; done; case $to in .mailproxy/*) exec $real "$@" ;; esac; '
+
+
+@pytest.fixture(autouse=True)
+def _marks(controller: Controller) -> None:
+    """Remove what tests hold a host up with."""
+    for host in controller.fleet.hosts:
+        host.run(["rm", "-f", "/run/reached", "/run/go", "/run/count"])
+
+
+def assert_finishes(controller: Controller, *hosts: Host) -> Result:
+    """Insist that one more run brings the fleet to what is declared, and the one after finds nothing to do."""
+    result = controller.roll_out()
+    controller.assert_converged()
+    for host in hosts or controller.fleet.hosts:
+        assert_tables_match(host)
+        assert private_names(host) == REST
+        assert_mail_flows(controller.fleet, host, "example.com")
+    return result
+
+
+def kill_controller_at(controller: Controller, host: Host, program: str, script: str = HOLD) -> None:
+    """Start a rollout, kill the controller with SIGKILL while program runs on a host, and let the host go on."""
+    with replaced(host, program, script):
+        process = controller.start("-y")
+        wait_for(host, "/run/reached")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        (host.root / "run/go").touch()
+        wait_until_idle(host)
+
+
+def test_a_postmap_that_fails_once_is_made_good_by_the_next_run(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    before = live(host)
+    controller.declare(relay_domains=ADDED)
+    with replaced(host, "/usr/sbin/postmap", "exit 1"):
+        assert controller.run("-y").status == 1
+    assert live(host) == before
+    assert_mail_flows(controller.fleet, host, "example.com")
+    result = assert_finishes(controller)
+    assert "index transport as hash (4 entries): transport changes  [all 3 hosts]" in result.review
+    assert_mail_flows(controller.fleet, host, "added.example")
+
+
+def test_the_controller_killed_while_staging_leaves_the_old_configuration(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    before = [live(each) for each in controller.fleet.hosts]
+    controller.declare(relay_domains=ADDED)
+    kill_controller_at(controller, host, "/usr/sbin/postmap")
+    assert [live(each) for each in controller.fleet.hosts] == before
+    assert_mail_flows(controller.fleet, host, "example.com")
+    result = assert_finishes(controller)
+    assert "took over the abandoned lock of" in result.log
+    assert_mail_flows(controller.fleet, host, "added.example")
+
+
+def test_the_controller_killed_between_stage_and_activate_leaves_the_old_configuration(controller: Controller) -> None:
+    *staged, held = controller.fleet.hosts
+    before = [live(each) for each in controller.fleet.hosts]
+    controller.declare(relay_domains=ADDED)
+    with replaced(held, "/usr/sbin/postmap", HOLD):
+        process = controller.start("-y")
+        wait_for(held, "/run/reached")
+        for host in staged:
+            wait_for(host, "/etc/postfix/.mailproxy/stage.*/checked")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        (held.root / "run/go").touch()
+        wait_until_idle(held)
+    assert all(any(name.startswith("stage.") for name in private_names(host)) for host in staged)
+    assert [live(each) for each in controller.fleet.hosts] == before
+    result = assert_finishes(controller)
+    assert result.log.count("took over the abandoned lock of") == 3
+
+
+def test_the_controller_killed_while_activating_leaves_the_new_configuration(controller: Controller) -> None:
+    canary = controller.fleet.hosts[0]
+    controller.declare(relay_domains=ADDED)
+    # The first rename of an activation: from here on the host needs nobody to come to an end.
+    kill_controller_at(controller, canary, "/usr/bin/mv", UNLESS_LIVE + HOLD)
+    assert "added.example" in live(canary)["transport entries"]
+    assert_tables_match(canary)
+    assert_mail_flows(controller.fleet, canary, "added.example")
+    assert "1 as declared" in assert_finishes(controller).review
+
+
+def kill_in_rename(number: int) -> str:
+    """Return a stand-in for mv that kills the program it is called by at the given rename of a live file."""
+    return (
+        f"{UNLESS_LIVE}echo >>/run/count\n"
+        f'if [ "$(wc -l </run/count)" -eq {number} ]; then\n'
+        "    kill -9 $(sed -n 's/^pid //p' /etc/postfix/.mailproxy/lock) $PPID\n"
+        "    exit 1\n"
+        "fi\n"
+        'exec $real "$@"'
+    )
+
+
+# Adding: transport.db, transport, relaydomains. Adding and removing at once: the table of both sides, relaydomains,
+# and after the reload transport.db and transport.
+@pytest.mark.parametrize(
+    ("domains", "number"), [(ADDED, 1), (ADDED, 2), (ADDED, 3), (SWAPPED, 1), (SWAPPED, 2), (SWAPPED, 3), (SWAPPED, 4)]
+)
+def test_the_hosts_shell_killed_in_the_middle_of_the_renames(
+    controller: Controller, domains: dict[str, str], number: int
+) -> None:
+    canary = controller.fleet.hosts[0]
+    controller.declare(relay_domains=domains)
+    with replaced(canary, "/usr/bin/mv", kill_in_rename(number)):
+        assert controller.run("-y").status == 1
+    assert "journal" in private_names(canary)
+    # Half-way is safe too: what is accepted has a route, and the domain that stays is served.
+    assert_mail_flows(controller.fleet, canary, "example.com")
+    if reply_to(controller.fleet, canary, "user@added.example")[0] == 250:
+        assert "added.example" in live(canary)["transport entries"]
+    result = assert_finishes(controller)
+    assert "repair: finishes an interrupted change" in result.review
+    assert_mail_flows(controller.fleet, canary, "added.example")
+    assert [live(host)["transport"] for host in controller.fleet.hosts] == [live(canary)["transport"]] * 3
+
+
+def test_the_hosts_shell_killed_before_the_reload_is_reloaded_by_the_next_run(controller: Controller) -> None:
+    canary = controller.fleet.hosts[0]
+    controller.declare(relay_domains=ADDED)
+    kill = "case $* in *reload) kill -9 $(sed -n 's/^pid //p' /etc/postfix/.mailproxy/lock) $PPID; exit 1 ;; esac; "
+    with replaced(canary, "/usr/sbin/postfix", kill + 'exec $real "$@"'):
+        assert controller.run("-y").status == 1
+    result = assert_finishes(controller)
+    assert "reload Postfix: an interrupted change may not have been loaded" in result.review
+    assert_mail_flows(controller.fleet, canary, "added.example")
+
+
+def test_an_interrupted_change_that_is_no_longer_wanted_goes_back_to_the_declared_one(controller: Controller) -> None:
+    canary = controller.fleet.hosts[0]
+    before = live(canary)
+    controller.declare(relay_domains=ADDED)
+    with replaced(canary, "/usr/bin/mv", kill_in_rename(3)):
+        assert controller.run("-y").status == 1
+    controller.declare(relay_domains=GUIDE)
+    assert_finishes(controller)
+    assert live(canary) == before
+
+
+@pytest.mark.parametrize(
+    ("meddling", "reason"),
+    [
+        ("rm transport.db", "transport.db is missing"),
+        (": >transport.db", "transport.db is not the table that was indexed from transport"),
+        ("rm aliases.db", "aliases.db is missing"),
+        (
+            "printf 'evil.example smtp:[10.1.0.9]\\n' >/run/t && postmap hash:/run/t && cp /run/t.db transport.db",
+            "transport.db is not the table that was indexed from transport",
+        ),
+        ("chmod 600 transport.db", "transport.db has mode -rw------- and owner 0:0"),
+    ],
+)
+def test_a_table_deleted_truncated_or_replaced_by_hand_is_indexed_anew(
+    controller: Controller, meddling: str, reason: str
+) -> None:
+    host = controller.fleet.hosts[1]
+    host.run(["sh", "-c", f"cd /etc/postfix && {meddling}"])
+    review = controller.run("--dry").review
+    assert reason in review
+    assert "leave Postfix alone" in review
+    assert "2 as declared" in assert_finishes(controller, host).review
+
+
+def test_a_file_edited_by_hand_is_shown_and_put_back(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    host.run(["sh", "-c", "echo mine.example >>/etc/postfix/relaydomains; postconf -e smtpd_banner=mine"])
+    result = assert_finishes(controller, host)
+    assert f"relaydomains: edited on the host since the last rollout  [{host.name}]" in result.review
+    assert "-mine.example" in result.review
+    assert "-smtpd_banner = mine" in result.review
+    assert host.run(["postconf", "-n", "smtpd_banner"]).stdout == ""
+    assert reply_to(controller.fleet, host, "user@mine.example")[0] == 554
+
+
+def test_a_source_edited_by_hand_and_indexed_by_hand_is_put_back_with_its_table(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    host.run(["sh", "-c", "cd /etc/postfix && echo mine.example smtp:[10.1.0.9] >>transport && postmap transport"])
+    assert_finishes(controller, host)
+    assert "mine.example" not in live(host)["transport entries"]
+
+
+def test_a_file_that_is_no_text_is_shown_and_put_back(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    host.run(["sh", "-c", "printf '# caf\\351\\000 no newline' >>/etc/postfix/mynetworks"])
+    result = assert_finishes(controller, host)
+    assert "-# caf\\xe9" in result.review
+
+
+def test_files_changed_back_by_hand_behind_a_running_postfix_are_reloaded(controller: Controller) -> None:
+    # The disk says what is declared, the manifest says that something else was loaded.
+    host = controller.fleet.hosts[1]
+    old = (host.root / "etc/postfix/relaydomains").read_text()
+    controller.declare(relay_domains=ADDED)
+    controller.roll_out()
+    new = (host.root / "etc/postfix/relaydomains").read_text()
+    controller.declare(relay_domains=GUIDE)
+    controller.roll_out()
+    assert old != new
+    (host.root / "etc/postfix/relaydomains").write_text(new)
+    controller.declare(relay_domains=ADDED)
+    result = assert_finishes(controller, host)
+    assert f"reload Postfix: Postfix has not loaded the relaydomains on the disk  [{host.name}]" in result.review
+    assert_mail_flows(controller.fleet, host, "added.example")
+
+
+def test_a_stopped_postfix_is_started(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    host.run(["postfix", "stop"])
+    result = assert_finishes(controller, host)
+    assert f"start Postfix: Postfix is not running  [{host.name}]" in result.review
+
+
+def test_a_stopped_postfix_is_started_with_a_change_too(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    host.run(["postfix", "stop"])
+    controller.declare(relay_domains=ADDED)
+    assert_finishes(controller)
+    assert_mail_flows(controller.fleet, host, "added.example")
+
+
+def put_lock(host: Host, *, holder: str, since: int, pid: int = 999999) -> None:
+    directory = host.root / "etc/postfix/.mailproxy"
+    (directory / "lock").write_text(f"token theirs\nholder {holder}\nsince {since}\npid {pid}\n")
+
+
+def test_somebody_elses_lock_stops_the_whole_fleet_and_is_named(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    before = [tree(each) for each in controller.fleet.hosts if each is not host]
+    put_lock(host, holder="alice@elsewhere process 7 of other", since=int(time.time()) - 60)
+    controller.declare(relay_domains=ADDED)
+    assert "warning: locked by alice@elsewhere" in controller.run("--dry").review
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "locked: held by alice@elsewhere process 7 of other" in result.log
+    assert [tree(each) for each in controller.fleet.hosts if each is not host] == before
+    assert "token theirs" in (host.root / "etc/postfix/.mailproxy/lock").read_text()
+    (host.root / "etc/postfix/.mailproxy/lock").unlink()
+    assert_finishes(controller)
+
+
+def test_a_lock_nobody_was_heard_of_for_an_hour_is_taken_over(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    put_lock(host, holder="alice@elsewhere process 7 of other", since=int(time.time()) - 4000)
+    controller.declare(relay_domains=ADDED)
+    result = assert_finishes(controller)
+    assert "took over the abandoned lock of alice@elsewhere process 7 of other" in result.log
+
+
+def test_a_lock_of_a_program_that_runs_on_the_host_is_never_taken_over(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    dead = f"root@{os.uname().nodename} process 4194304 of {boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    put_lock(host, holder=dead, since=int(time.time()), pid=1)
+    controller.declare(relay_domains=ADDED)
+    result = controller.run("-y")
+    assert result.status == 1
+    assert f"a change by {dead}" in result.log
+    assert "is running on this host; nothing was touched" in result.log
+    put_lock(host, holder=dead, since=int(time.time()))
+    assert "took over the abandoned lock of" in assert_finishes(controller).log
+
+
+def test_two_rollouts_at_once_never_mix(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    controller.declare(relay_domains=ADDED)
+    with replaced(host, "/usr/sbin/postmap", HOLD):
+        first = controller.start("-y")
+        wait_for(host, "/run/reached")
+        second = controller.run("-y")
+        (host.root / "run/go").touch()
+        _, log = first.communicate(timeout=120)
+    assert first.returncode == 0, log
+    assert second.status == 1
+    assert "is running on this host" in second.log
+    controller.assert_converged()
