@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from mailproxy.observed import Unread
 from mailproxy.plan import FileChange, Plan, Refusal
-from mailproxy.render import Content
+from mailproxy.render import FILES, Content
 
 Outcome = Plan | Refusal | Unread
 
@@ -21,7 +21,7 @@ _OWN_NAME = "<the host's name>"
 
 @dataclass(frozen=True)
 class Block:
-    """One thing that is so on some hosts: a headline and the lines below it."""
+    """One thing that is so on some hosts: a headline and the lines below it; the lowest rank stands first."""
 
     rank: int
     headline: str
@@ -70,12 +70,13 @@ def _blocks(host: str, outcome: Outcome) -> Iterator[Block]:
     for change in outcome.files:
         yield _file_block(_without_own_name(change, host) if change.desired.name == "main.cf" else change)
     for index in outcome.indexes:
-        yield Block(4, f"index {index.table} as {index.type} ({len(index.entries)} entries): {index.reason}")
+        entries = f"{len(index.entries)} {'entry' if len(index.entries) == 1 else 'entries'}"
+        yield Block(20, f"index {index.table} as {index.type} ({entries}): {index.reason}")
     for name in outcome.drops:
-        yield Block(5, f"remove {name}: nothing reads it any more")
+        yield Block(21, f"remove {name}: nothing reads it any more")
     if not outcome.is_empty:
         action = {"none": "leave Postfix alone"}.get(outcome.service.action, f"{outcome.service.action} Postfix")
-        yield Block(6, f"{action}: {outcome.service.reason}")
+        yield Block(22, f"{action}: {outcome.service.reason}")
 
 
 def _without_own_name(change: FileChange, host: str) -> FileChange:
@@ -94,7 +95,7 @@ def _file_block(change: FileChange) -> Block:
     )
     shown = tuple(line.rstrip() for line in lines)
     secret = change.observed is not None and change.observed.text != change.desired.text and not shown
-    return Block(3, f"{name}: {change.reason}", ("changed, not shown",) if secret else shown)
+    return Block(10 + FILES.index(name), f"{name}: {change.reason}", ("changed, not shown",) if secret else shown)
 
 
 def _shown(text: str) -> str:

@@ -1,0 +1,61 @@
+"""Desired and observed states for tests: the guide's proxy, and a host that is exactly so."""
+
+import dataclasses
+from typing import Any
+
+from mailproxy.model import DesiredState, Entries
+from mailproxy.observed import MODE, LiveFile, Manifest, ObservedState
+from mailproxy.plan import RESTART_PARAMETERS, TABLE_TYPE
+from mailproxy.render import HostPostfix, rendered
+
+GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}
+TABLE_FILES = {"aliases.db": "a" * 64, "transport.db": "b" * 64}
+
+
+def postfix(version: tuple[int, int] = (3, 7), **kept: str) -> HostPostfix:
+    """Return what rendering needs to know of a Debian host."""
+    names = "debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,qmqpd_authorized_clients"
+    defaults = {
+        "inet_interfaces": "all",
+        "inet_protocols": "all",
+        "parent_domain_matches_subdomains": f"{names},relay_domains,smtpd_access_maps",
+    }
+    return HostPostfix(version, "/etc/postfix", "hash", Entries(defaults), Entries(kept))
+
+
+def desired(**keys: Any) -> DesiredState:
+    """Return the guide's proxy with some keys declared otherwise."""
+    declared = {"relay_domains": GUIDE, "myhostname": "mx1.example.com", "mydomain": "example.com", **keys}
+    return DesiredState(**declared)
+
+
+def observed(state: DesiredState, **changes: Any) -> ObservedState:
+    """Return a host that is as declared, rolled out and running, with some fields otherwise."""
+    contents = rendered(state, postfix())
+    digests = {name: content.digest for name, content in contents.items()} | TABLE_FILES
+    host = ObservedState(
+        postfix=postfix(),
+        version="3.7.11",
+        table_types=frozenset({"hash", "btree", "cidr"}),
+        running=True,
+        now=1_000_000,
+        live={name: LiveFile(digest, MODE, "0:0") for name, digest in digests.items()},
+        texts={name: content.text for name, content in contents.items()},
+        manifest=Manifest(digests, {**dict.fromkeys(RESTART_PARAMETERS, "all"), TABLE_TYPE: "hash"}),
+    )
+    return dataclasses.replace(host, **changes)
+
+
+def empty_host(**changes: Any) -> ObservedState:
+    """Return a host where Postfix was installed and nothing else."""
+    text = "myhostname = mx1.example.com\ninet_interfaces = all\n"
+    host = ObservedState(
+        postfix=postfix(),
+        version="3.7.11",
+        table_types=frozenset({"hash", "btree"}),
+        running=True,
+        now=1_000_000,
+        live={"main.cf": LiveFile("c" * 64, MODE, "0:0")},
+        texts={"main.cf": text},
+    )
+    return dataclasses.replace(host, **changes)

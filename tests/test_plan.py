@@ -1,0 +1,207 @@
+"""What has to happen follows from the state of the host."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from mailproxy.observed import LiveFile, Lock, Manifest, ObservedState
+from mailproxy.plan import Plan, Refusal, planned
+from tests.states import GUIDE, desired, empty_host, observed
+
+ADDED = {**GUIDE, "added.example": "smtp:[10.1.0.2]"}
+
+
+def plan_of(state: Any, host: ObservedState) -> Plan:
+    plan = planned(state, host)
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def swapped(plan: Plan) -> list[str]:
+    """Return the live names in the order of their renames, with the action between."""
+    return [
+        *(live for _, live in plan.swaps),
+        plan.service.action,
+        *(live for _, live in plan.late_swaps),
+    ]
+
+
+def with_live(host: ObservedState, name: str, **changes: Any) -> ObservedState:
+    return dataclasses.replace(host, live={**host.live, name: dataclasses.replace(host.live[name], **changes)})
+
+
+def test_a_host_that_is_as_declared_has_nothing_to_do() -> None:
+    plan = plan_of(desired(), observed(desired()))
+    assert plan.is_empty
+    assert swapped(plan) == ["none"]
+
+
+def test_a_fresh_host_gets_everything_routes_first_and_main_cf_last() -> None:
+    plan = plan_of(desired(), empty_host())
+    assert swapped(plan) == [
+        *("transport.db", "transport", "aliases.db", "aliases", "mynetworks", "relaydomains", "main.cf"),
+        "reload",
+    ]
+
+
+def test_an_added_domain_is_routed_before_it_is_accepted() -> None:
+    plan = plan_of(desired(relay_domains=ADDED), observed(desired()))
+    assert swapped(plan) == ["transport.db", "transport", "relaydomains", "reload"]
+    assert plan.bridge is None
+
+
+def test_a_removed_domain_is_refused_before_its_route_goes() -> None:
+    plan = plan_of(desired(), observed(desired(relay_domains=ADDED)))
+    assert swapped(plan) == ["relaydomains", "reload", "transport.db", "transport"]
+    assert plan.bridge is None
+
+
+def test_between_adding_and_removing_at_once_both_are_routed() -> None:
+    wanted = {"example.com": "smtp:[10.1.0.3]", "added.example": "smtp:[10.1.0.2]"}
+    plan = plan_of(desired(relay_domains=wanted), observed(desired()))
+    assert plan.swaps[0] == ("bridge.db", "transport.db")
+    assert swapped(plan) == ["transport.db", "relaydomains", "reload", "transport.db", "transport"]
+    assert dict(plan.bridge or {}) == {**GUIDE, **wanted}
+
+
+def test_a_moved_domain_leaves_postfix_alone() -> None:
+    moved = {**GUIDE, "example.org": "smtp:[10.1.0.3]"}
+    plan = plan_of(desired(relay_domains=moved), observed(desired()))
+    assert swapped(plan) == ["transport.db", "transport", "none"]
+    assert ("transport", "example.org", "smtp:[10.1.0.3]") in [(q.table, q.key, q.value) for q in plan.queries]
+
+
+def test_live_tables_are_asked_for_what_came_and_for_what_went() -> None:
+    plan = plan_of(desired(), observed(desired(relay_domains=ADDED)))
+    asked = {(query.key, query.value) for query in plan.queries if query.table == "transport"}
+    assert asked == {("example.com", "smtp:[10.1.0.2]"), ("added.example", None)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"digest": "0" * 64}, "transport.db is not the table that was indexed from transport"),
+        ({"mode": "-rw-------"}, "transport.db has mode -rw------- and owner 0:0"),
+        ({"owner": "0:5"}, "transport.db has mode -rw-r--r-- and owner 0:5"),
+    ],
+)
+def test_a_table_that_is_not_the_recorded_one_is_indexed_anew(changes: dict[str, str], reason: str) -> None:
+    plan = plan_of(desired(), with_live(observed(desired()), "transport.db", **changes))
+    assert [(index.table, index.reason) for index in plan.indexes] == [("transport", reason)]
+    assert swapped(plan) == ["transport.db", "none"]
+
+
+def test_a_missing_table_is_indexed_anew() -> None:
+    host = observed(desired())
+    live = {name: file for name, file in host.live.items() if name != "aliases.db"}
+    plan = plan_of(desired(), dataclasses.replace(host, live=live))
+    assert [index.reason for index in plan.indexes] == ["aliases.db is missing"]
+
+
+def test_a_table_indexed_from_another_source_is_indexed_anew() -> None:
+    # The source was swapped, the table was not: what an interruption between the two leaves.
+    host = observed(desired())
+    assert host.manifest is not None
+    older = Manifest({**host.manifest.digests, "transport": "0" * 64}, host.manifest.loaded)
+    plan = plan_of(desired(), dataclasses.replace(host, manifest=older))
+    assert [index.reason for index in plan.indexes] == ["transport.db was indexed from another transport"]
+
+
+def test_without_a_manifest_tables_are_not_trusted_and_postfix_reloads() -> None:
+    plan = plan_of(desired(), observed(desired(), manifest=None))
+    assert [index.table for index in plan.indexes] == ["aliases", "transport"]
+    assert plan.service.reason == "nothing says that Postfix has loaded these files"
+
+
+def test_a_reload_that_did_not_happen_is_made_up_for() -> None:
+    host = observed(desired())
+    assert host.manifest is not None
+    older = Manifest({**host.manifest.digests, "relaydomains": "0" * 64}, host.manifest.loaded)
+    plan = plan_of(desired(), dataclasses.replace(host, manifest=older))
+    assert (plan.service.action, plan.service.reason) == (
+        "reload",
+        "Postfix has not loaded the relaydomains on the disk",
+    )
+
+
+def test_an_interrupted_change_is_finished_with_a_reload() -> None:
+    plan = plan_of(desired(), observed(desired(), journal={"generation": "4"}))
+    assert plan.service.action == "reload"
+    assert plan.repairs == ("finishes an interrupted change (what was live before it is generation 4)",)
+
+
+def test_a_stopped_postfix_is_started() -> None:
+    plan = plan_of(desired(), observed(desired(), running=False))
+    assert (plan.service.action, plan.service.reason) == ("start", "Postfix is not running")
+
+
+def test_what_a_reload_does_not_apply_gets_a_restart() -> None:
+    plan = plan_of(desired(main_cf={"inet_interfaces": "10.1.0.1"}), observed(desired()))
+    assert (plan.service.action, plan.service.reason) == (
+        "restart",
+        "inet_interfaces changes from all to 10.1.0.1",
+    )
+
+
+def test_a_restart_is_due_when_the_disk_is_right_but_something_else_is_loaded() -> None:
+    state = desired(main_cf={"inet_protocols": "ipv4"})
+    plan = plan_of(state, observed(state))
+    assert plan.service.reason == "inet_protocols changes from all to ipv4"
+
+
+def test_a_default_spelled_out_on_a_host_is_no_reason_to_restart() -> None:
+    assert plan_of(desired(), empty_host()).service.action == "reload"
+
+
+def test_a_file_edited_by_hand_is_told_from_a_declared_change() -> None:
+    host = observed(desired())
+    texts = {**host.texts, "relaydomains": "mine.example\n"}
+    edited = dataclasses.replace(with_live(host, "relaydomains", digest="1" * 64), texts=texts)
+    (change,) = plan_of(desired(), edited).files
+    assert change.reason == "edited on the host since the last rollout"
+    (change,) = plan_of(desired(aliases={"root": "a@example.com"}), host).files
+    assert change.reason == "declared"
+
+
+def test_a_wrong_mode_is_mended_by_replacing_the_file() -> None:
+    plan = plan_of(desired(), with_live(observed(desired()), "mynetworks", mode="-rw-rw-r--"))
+    assert swapped(plan) == ["mynetworks", "reload"]
+
+
+def test_tables_of_an_earlier_type_that_we_made_are_removed() -> None:
+    host = observed(desired())
+    assert host.manifest is not None
+    types = host.table_types | {"lmdb"}
+    plan = plan_of(desired(database_type="lmdb"), dataclasses.replace(host, table_types=types))
+    assert plan.drops == ("aliases.db", "transport.db")
+    assert swapped(plan) == ["transport.lmdb", "aliases.lmdb", "main.cf", "reload"]
+    foreign = dataclasses.replace(host, live={**host.live, "transport.cdb": LiveFile("9" * 64, "-rw-r--r--", "0:0")})
+    assert plan_of(desired(), foreign).drops == ()
+
+
+def test_a_type_that_shares_file_names_is_indexed_anew() -> None:
+    plan = plan_of(desired(database_type="btree"), observed(desired()))
+    assert [index.reason for index in plan.indexes] == [
+        "aliases.db was indexed as hash",
+        "transport.db was indexed as hash",
+    ]
+
+
+def test_a_type_the_host_cannot_index_is_refused_with_those_it_can() -> None:
+    plan = planned(desired(database_type="cdb"), observed(desired()))
+    assert plan == Refusal("database_type cdb is not one that its Postfix can index; it has btree, hash")
+
+
+def test_aliases_that_lead_nowhere_are_warned_of() -> None:
+    state = desired(aliases={"root": "postmaster"})
+    plan = plan_of(state, observed(state, missing_users=frozenset({"postmaster"})))
+    assert plan.warnings == (
+        "alias root: postmaster is neither an account on the host nor an alias, so its mail bounces",
+    )
+
+
+def test_a_lock_is_told_and_changes_nothing_else() -> None:
+    plan = plan_of(desired(), observed(desired(), lock=Lock("t", "alice@ci", since=999_990, busy=True)))
+    assert plan.warnings == ("locked by alice@ci, 10 s ago, and at work now",)
+    assert plan.is_empty
