@@ -51,12 +51,12 @@ save_generation() {
     last=$(saved_generations | tail -n 1)
     number=$((${last:--1} + 1))
     rm -rf "$generations/new"
-    mkdir -p "$generations/new"
-    live_names | while read -r name; do
-        cp -p "$name" "$generations/new/$name"
+    mkdir -p "$generations/new" || return 1
+    for name in $(live_names); do
+        cp -p "$name" "$generations/new/$name" || return 1
     done
-    [ ! -f "$PRIVATE/manifest" ] || cp -p "$PRIVATE/manifest" "$generations/new/manifest"
-    mv "$generations/new" "$generations/$number"
+    [ ! -f "$PRIVATE/manifest" ] || cp -p "$PRIVATE/manifest" "$generations/new/manifest" || return 1
+    mv "$generations/new" "$generations/$number" || return 1
     printf '%s\n' "$number"
 }
 
@@ -64,7 +64,7 @@ save_generation() {
 begin() {
     generation=$(sed -n 's/^generation //p' "$PRIVATE/journal" 2>/dev/null) || :
     if [ -z "$generation" ] || [ ! -d "$generations/$generation" ]; then
-        generation=$(save_generation)
+        generation=$(save_generation) || fail 13 'what is live could not be saved; nothing was touched'
     fi
     {
         printf 'generation %s\ntoken %s\nsince %s\n' "$generation" "$token" "$(date +%s)"
@@ -142,10 +142,10 @@ answers() {
 # write_manifest - record what the running Postfix has loaded.
 write_manifest() {
     {
-        live_digests | sed 's/^/file /'
-        records loaded | sed 's/^/loaded /'
-    } >"$PRIVATE/manifest.new"
-    mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest"
+        live_digests | sed 's/^/file /' &&
+            records loaded | sed 's/^/loaded /'
+    } >"$PRIVATE/manifest.new" &&
+        mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest"
 }
 
 # put_back NAME - rename a copy of a saved file, if there is one, into place.
@@ -211,13 +211,13 @@ prune() {
 
 cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"
 trap '' HUP INT TERM PIPE
+trap finish EXIT
 refuse_unless_ready
 mine=$(write_lock "$token" "$(lock_value holder)")
 mv -f "$mine" "$PRIVATE/lock"
-trap finish EXIT
 begin
 stopped_at=$(apply) || undo "$stopped_at"
-write_manifest
+write_manifest || fail 15 'activated, but the manifest could not be written; the journal stays: run again'
 rm -f "$PRIVATE/journal"
 prune
 printf 'activated: %s; generation %s is what was live before\n' "$(records service)" "$generation"

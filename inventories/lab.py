@@ -4,8 +4,13 @@ import json as _json
 import os as _os
 from pathlib import Path as _Path
 
+from pyinfra.api.exceptions import InventoryError as _InventoryError
+
 _directory = _Path(__file__).resolve().parent.parent / "lab" / "run" / _os.environ.get("LAB", "default")
-_fleet = _json.loads((_directory / "fleet.json").read_text())
+try:
+    _fleet = _json.loads((_directory / "fleet.json").read_text())
+except FileNotFoundError:
+    raise _InventoryError(f"the lab {_directory.name} is not up: lab/lab up") from None
 
 proxies = [(_host["name"], {"ssh_hostname": _host["address"]}) for _host in _fleet["hosts"]]
 canary = [_host["name"] for _host in _fleet["hosts"][:1]]
