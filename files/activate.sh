@@ -90,7 +90,7 @@ with_service_manager() {
 wait_for() {
     tries=15
     while :; do
-        if master_runs; then is=yes; else is=no; fi
+        if master_runs "$daemons"; then is=yes; else is=no; fi
         [ "$is" != "$1" ] || return 0
         [ "$tries" -gt 0 ] || return 1
         tries=$((tries - 1))
@@ -101,7 +101,7 @@ wait_for() {
 # serve none|reload|restart|start - make Postfix read what is live. A stopped Postfix is always started.
 serve() {
     action=$1
-    if [ "$action" != start ] && ! master_runs; then
+    if [ "$action" != start ] && ! master_runs "$daemons"; then
         action=start
     fi
     case $action in
@@ -210,6 +210,7 @@ prune() {
 }
 
 cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"
+daemons=$(postconf -d -h daemon_directory)
 trap '' HUP INT TERM PIPE
 trap finish EXIT
 refuse_unless_ready

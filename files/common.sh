@@ -65,10 +65,21 @@ live_digests() {
     [ $# -eq 0 ] || digest "$@"
 }
 
-# master_runs - whether this configuration's master process is running (master(8), -t).
+# daemon_directory COMPILED-IN - print where the daemons are: as main.cf says, or else as compiled in. postconf is
+# asked only where main.cf mentions it, as it costs more than everything else here.
+daemon_directory() {
+    while read -r line; do
+        case $line in
+            daemon_directory*) postconf -c "$PWD" -h daemon_directory 2>/dev/null && return ;;
+        esac
+    done <main.cf
+    printf '%s\n' "$1"
+}
+
+# master_runs DAEMON-DIRECTORY - whether this configuration's master process is running (master(8), -t); the
+# argument is the compiled-in place of the daemons.
 master_runs() {
-    daemons=$(postconf -c "$PWD" -h daemon_directory 2>/dev/null) || daemons=$(postconf -d -h daemon_directory)
-    ! "$daemons/master" -c "$PWD" -t >/dev/null 2>&1
+    ! "$(daemon_directory "$1")/master" -c "$PWD" -t >/dev/null 2>&1
 }
 
 # lock_value KEY - print what the lock says of KEY (token, holder, since, pid); nothing without a lock.

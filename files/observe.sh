@@ -4,15 +4,15 @@
 # SYNOPSIS
 #   observe.sh < expectation
 # DESCRIPTION
-#   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this)
-#   and "user NAME" (an account that aliases lead to). Changes nothing and writes no file.
+#   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this), "user NAME" (an
+#   account that aliases lead to) and "types" (the table types are needed). Changes nothing and writes no file.
 #   Prints one record a line, the last one being "end":
-#     uid N; version V; config_directory PATH; default PARAMETER VALUE (compiled in);
-#     default_database_type TYPE; table_types TYPE...; running yes|no; now SECONDS (since 1970);
+#     default PARAMETER = VALUE (as compiled in); table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
-#     content NAME text|hex, followed by its lines, each behind "|"; nouser NAME;
-#     manifest LINE; journal LINE; lock LINE; lock_busy yes|no
+#     content NAME text|hex, followed by its lines, each behind "|";
+#     manifest LINE; journal LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock)
 #   Where the host cannot be read: "unreadable REASON", then "end".
+#   It runs on every host in every run, so it starts as few processes as it can.
 # EXIT STATUS
 #   0 in every case in which the output is complete
 
@@ -24,29 +24,23 @@ unreadable() {
 # content NAME - print a file byte for byte. Lines as they are when they are printable ASCII and the last
 # one ends in a newline; else in hexadecimal, as the way back to the controller carries only UTF-8 lines.
 content() {
-    if [ -z "$(tr -d '\11\12\40-\176' <"$1" | od -An -v -tx1)" ] &&
-        [ "$(tail -c 1 "$1" | od -An -tx1 | tr -d ' ')" = 0a ]; then
-        printf 'content %s text\n' "$1"
-        sed 's/^/|/' "$1"
+    name=$1
+    # What is not printable, and the last byte: of a plain text that is the newline and nothing else.
+    # shellcheck disable=SC2046
+    set -- $({ tr -d '\11\12\40-\176' <"$name" && tail -c 1 "$name"; } | od -An -v -tx1)
+    if [ "$*" = 0a ]; then
+        printf 'content %s text\n' "$name"
+        sed 's/^/|/' "$name"
     else
-        printf 'content %s hex\n' "$1"
-        od -An -v -tx1 "$1" | sed 's/^/|/'
+        printf 'content %s hex\n' "$name"
+        od -An -v -tx1 "$name" | sed 's/^/|/'
     fi
-}
-
-# defaults - print the compiled-in values, which a broken main.cf cannot hide.
-defaults() {
-    postconf -d mail_version config_directory inet_interfaces inet_protocols parent_domain_matches_subdomains |
-        sed -e 's/ = / /' -e 's/^mail_version /version /' -e '/^version /b' -e '/^config_directory /b' -e 's/^/default /'
 }
 
 # files - print a record for every managed file and table.
 files() {
-    # shellcheck disable=SC2046
-    set -- $(live_names)
-    [ $# -gt 0 ] || return 0
     regular=
-    for name; do
+    for name in $(live_names); do
         if [ -f "$name" ] && [ ! -L "$name" ]; then
             regular="$regular $name"
         else
@@ -58,10 +52,12 @@ files() {
     set -- $regular
     [ $# -gt 0 ] || return 0
     {
-        digest "$@"
+        $DIGEST "$@"
         # shellcheck disable=SC2012
         ls -ldn "$@"
-    } | awk 'NF == 2 { sum[$2] = $1; next } { print "file", $NF, sum[$NF], substr($1, 1, 10), $3, $4 }'
+    } | awk '
+        NF == 2 { sub(/^\*/, "", $2); sum[$2] = $1; next }
+        { print "file", $NF, sum[$NF], substr($1, 1, 10), $3, $4 }'
 }
 
 # prefixed WORD FILE - print the lines of FILE, if there is one, each behind WORD.
@@ -72,18 +68,27 @@ prefixed() {
 command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed?"
 uid=$(id -u)
 [ "$uid" = 0 ] || unreadable "runs as uid $uid, expected root: connect as root, or set _sudo or _doas"
-found=$(defaults) || unreadable 'postconf -d failed'
-directory=$(printf '%s\n' "$found" | sed -n 's/^config_directory //p')
+# Compiled in, so that a broken main.cf hides nothing.
+defaults=$(postconf -d mail_version config_directory daemon_directory default_database_type \
+    inet_interfaces inet_protocols parent_domain_matches_subdomains) || unreadable 'postconf -d failed'
+newline='
+'
+directory=${defaults#*config_directory = }
+directory=${directory%%"$newline"*}
+daemons=${defaults#*daemon_directory = }
+daemons=${daemons%%"$newline"*}
 case $directory in
     '' | *[!A-Za-z0-9/._-]*) unreadable "configuration directory '$directory', expected a plain path" ;;
 esac
 cd "$directory" 2>/dev/null || unreadable "cannot enter the configuration directory $directory"
+[ -f main.cf ] || unreadable "found no main.cf in $directory: is Postfix installed?"
 
-printf 'uid %s\nnow %s\n%s\n' "$uid" "$(date +%s)" "$found"
-printf 'default_database_type %s\n' \
-    "$(postconf -c "$PWD" -h default_database_type 2>/dev/null || postconf -d -h default_database_type)"
-printf 'table_types %s\n' "$(postconf -m | tr '\n' ' ')"
-if master_runs; then echo 'running yes'; else echo 'running no'; fi
+printf 'default %s\n' "${defaults%%"$newline"*}"
+while [ "$defaults" != "${defaults#*"$newline"}" ]; do
+    defaults=${defaults#*"$newline"}
+    printf 'default %s\n' "${defaults%%"$newline"*}"
+done
+if master_runs "$daemons"; then echo 'running yes'; else echo 'running no'; fi
 records=$(files)
 printf '%s\n' "$records"
 
@@ -92,20 +97,28 @@ while IFS=' ' read -r word name value; do
     case $word in
         want) wanted="$wanted $name=$value" ;;
         user) id -u -- "$name" >/dev/null 2>&1 || printf 'nouser %s\n' "$name" ;;
+        types) printf 'table_types %s\n' "$(postconf -m | tr '\n' ' ')" ;;
     esac
 done
-printf '%s\n' "$records" | while read -r word name sum _; do
-    case "$word $name" in
+# A record of a file holds no blanks but those between its words: splitting is wanted.
+# shellcheck disable=SC2086
+set -- $records
+while [ $# -gt 1 ]; do
+    case "$1 $2" in
         'file main.cf' | 'file mynetworks' | 'file aliases' | 'file relaydomains' | 'file transport')
             case "$wanted " in
-                *" $name=$sum "*) ;;
-                *) content "$name" ;;
+                *" $2=$3 "*) ;;
+                *) content "$2" ;;
             esac
             ;;
     esac
+    shift
 done
 prefixed manifest "$PRIVATE/manifest"
 prefixed journal "$PRIVATE/journal"
-prefixed lock "$PRIVATE/lock"
-if lock_is_busy; then echo 'lock_busy yes'; else echo 'lock_busy no'; fi
+if [ -f "$PRIVATE/lock" ]; then
+    prefixed lock "$PRIVATE/lock"
+    if lock_is_busy; then echo 'lock_busy yes'; else echo 'lock_busy no'; fi
+    date '+now %s'
+fi
 echo end

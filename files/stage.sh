@@ -75,11 +75,19 @@ refuse_if_moved() {
     [ -z "$moved" ] || fail 11 "changed on the host since it was read: ${moved% }; nothing was touched"
 }
 
+# settle FILE - date a file some seconds back. Every program of Postfix that reads a main.cf of this very second
+# waits until it looks finished (src/util/dict.c, dict_load_file_xt), here and after the swap. A time zone that
+# is seconds off is the portable way to a time that is.
+settle() {
+    TZ=UTC0 touch -t "$(TZ=AGO0:00:05 date +%Y%m%d%H%M.%S)" "$1"
+}
+
 # fill_up - fill the stage with the live files that this change leaves alone, for checking the whole.
 fill_up() {
     for name in $FILES; do
         [ -f "$stage/$name" ] || [ ! -f "$name" ] || cp "$name" "$stage/$name"
     done
+    settle "$stage/main.cf"
     # What lets Postfix find its services and its dynamically loaded table types.
     for name in master.cf dynamicmaps.cf; do
         [ ! -f "$name" ] || cp "$name" "$stage/$name"

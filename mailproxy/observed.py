@@ -35,23 +35,24 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Lock:
-    """Who is changing this host: token and holder of the run, seconds since 1970, whether a program runs now."""
+    """Who is changing this host: token and holder of the run, its age in seconds, whether a program runs now."""
 
     token: str
     holder: str
-    since: int
+    age: int
     busy: bool
 
 
 @dataclass(frozen=True)
 class ObservedState:
-    """A host as one round trip found it. A name that is in no dictionary is absent on the host."""
+    """A host as one round trip found it. A name that is not in live is absent on the host.
+
+    texts holds main.cf, and of the other files those that are not as expected; table_types is None unless asked for.
+    """
 
     postfix: HostPostfix
-    version: str
-    table_types: frozenset[str]
+    table_types: frozenset[str] | None
     running: bool
-    now: int
     live: dict[str, LiveFile]
     texts: dict[str, str] = field(repr=False)
     missing_users: frozenset[str] = frozenset()
@@ -153,24 +154,23 @@ def _decoded(lines: list[str], encoding: str) -> str:
 
 
 def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedState:
-    version = records["version"][0]
-    parameters = main_cf_parameters(texts.get("main.cf", ""))
-    number = re.match(r"(\d+)\.(\d+)", version)
-    if not number:
-        raise ValueError(f"version {version!r}")
+    parameters = main_cf_parameters(texts["main.cf"])
+    defaults = dict(_assignments(records["default"]))
+    kept = {name: parameters[name] for name in HOST_PARAMETERS if name in parameters}
+    version = re.match(r"(\d+)\.(\d+)", defaults["mail_version"])
+    if not version:
+        raise ValueError(f"version {defaults['mail_version']!r}")
     postfix = HostPostfix(
-        version=(int(number[1]), int(number[2])),
-        config_directory=records["config_directory"][0],
-        default_database_type=records["default_database_type"][0],
-        defaults=Entries(_pairs(records["default"])),
-        kept=Entries({name: parameters[name] for name in HOST_PARAMETERS if name in parameters}),
+        version=(int(version[1]), int(version[2])),
+        config_directory=defaults["config_directory"],
+        default_database_type=kept.get("default_database_type", defaults["default_database_type"]),
+        defaults=Entries(defaults),
+        kept=Entries(kept),
     )
     return ObservedState(
         postfix=postfix,
-        version=version,
-        table_types=frozenset(records["table_types"][0].split()),
+        table_types=frozenset(records["table_types"][0].split()) if "table_types" in records else None,
         running=records["running"][0] == "yes",
-        now=int(records["now"][0]),
         live=dict(_live_files(records.get("file", []))),
         texts=texts,
         missing_users=frozenset(records.get("nouser", [])),
@@ -206,6 +206,6 @@ def _lock(records: dict[str, list[str]]) -> Lock:
     return Lock(
         token=pairs.get("token", ""),
         holder=pairs.get("holder", "somebody"),
-        since=int(pairs.get("since", "0")),
+        age=int(records["now"][0]) - int(pairs.get("since", "0")),
         busy=records["lock_busy"][0] == "yes",
     )

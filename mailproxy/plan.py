@@ -101,8 +101,8 @@ class Refusal:
 def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     """Return what brings the observed host to the desired state."""
     table_type = database_type(desired, observed.postfix)
-    if table_type not in SUFFIXES or table_type not in observed.table_types:
-        usable = ", ".join(sorted(observed.table_types & set(SUFFIXES))) or "none"
+    if table_type not in SUFFIXES or (observed.table_types is not None and table_type not in observed.table_types):
+        usable = ", ".join(sorted((observed.table_types or set()) & set(SUFFIXES))) or "none of ours"
         return Refusal(f"database_type {table_type} is not one that its Postfix can index; it has {usable}")
     contents = rendered(desired, observed.postfix)
     files = tuple(_file_changes(contents, observed))
@@ -147,7 +147,7 @@ def _file_changes(contents: Mapping[str, Content], observed: ObservedState) -> I
 
 def _difference(name: str, observed: ObservedState) -> str:
     if observed.manifest is None:
-        return "made by hand"
+        return "not managed until now"
     if observed.manifest.digests.get(name) != observed.digest(name):
         return "edited on the host since the last rollout"
     return "declared"
@@ -292,5 +292,5 @@ def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
         names = [name for name, value in desired.aliases.items() if user in value.lower().replace(",", " ").split()]
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
     if observed.lock is not None:
-        lock = observed.lock
-        yield f"locked by {lock.holder}, {observed.now - lock.since} s ago" + (", and at work now" if lock.busy else "")
+        at_work = ", and at work now" if observed.lock.busy else ""
+        yield f"locked by {observed.lock.holder}, {observed.lock.age} s ago{at_work}"

@@ -26,10 +26,12 @@ def _text(program: str) -> str:
 
 
 def expectation(desired: DesiredState) -> str:
-    """Return the input of observe.sh: the digests of what need not be sent back, and the accounts aliases lead to."""
+    """Return the input of observe.sh: the digests of what need not be sent back, the accounts aliases lead to, and
+    whether the table types matter: the one that a Postfix prefers is one that it has."""
     wanted = [f"want {name} {content.digest}" for name, content in rendered_without_host(desired).items()]
-    accounts = [f"user {name}" for name in sorted(local_targets(desired))]
-    return _lines([*wanted, *accounts])
+    accounts = [f"user {name}" for name in sorted(local_targets(desired) - {"root"})]
+    declares_type = desired.database_type or "default_database_type" in desired.main_cf
+    return _lines([*wanted, *accounts, *(["types"] if declares_type else [])])
 
 
 def change(plan: Plan) -> str:

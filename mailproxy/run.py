@@ -53,7 +53,7 @@ class Run:
         observed = _observed(host, expectation(self.desired[host.name]))
         if isinstance(observed, ObservedState):
             outcome: Outcome = planned(self.desired[host.name], observed)
-            if observed.lock is not None and _is_stale(observed.lock, observed.now):
+            if observed.lock is not None and _is_stale(observed.lock):
                 self.stale_locks[host.name] = observed.lock.token
         else:
             outcome = observed
@@ -119,7 +119,7 @@ def _machine() -> str:
         return os.uname().nodename
 
 
-def _is_stale(lock: Lock, now: int) -> bool:
+def _is_stale(lock: Lock) -> bool:
     """Return whether a lock's run is over: its process here is gone, or nobody heard of it for a lease."""
     words = lock.holder.split()
     if words[-2:] == ["of", _machine()] and words[-4:-3] == ["process"]:
@@ -129,4 +129,4 @@ def _is_stale(lock: Lock, now: int) -> bool:
             return True
         except PermissionError:
             return False
-    return now - lock.since > LOCK_LEASE_SECONDS
+    return lock.age > LOCK_LEASE_SECONDS

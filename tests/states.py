@@ -35,10 +35,8 @@ def observed(state: DesiredState, **changes: Any) -> ObservedState:
     digests = {name: content.digest for name, content in contents.items()} | TABLE_FILES
     host = ObservedState(
         postfix=postfix(),
-        version="3.7.11",
         table_types=frozenset({"hash", "btree", "cidr"}),
         running=True,
-        now=1_000_000,
         live={name: LiveFile(digest, MODE, "0:0") for name, digest in digests.items()},
         texts={name: content.text for name, content in contents.items()},
         manifest=Manifest(digests, {**dict.fromkeys(RESTART_PARAMETERS, "all"), TABLE_TYPE: "hash"}),
@@ -51,10 +49,8 @@ def empty_host(**changes: Any) -> ObservedState:
     text = "myhostname = mx1.example.com\ninet_interfaces = all\n"
     host = ObservedState(
         postfix=postfix(),
-        version="3.7.11",
         table_types=frozenset({"hash", "btree"}),
         running=True,
-        now=1_000_000,
         live={"main.cf": LiveFile("c" * 64, MODE, "0:0")},
         texts={"main.cf": text},
     )

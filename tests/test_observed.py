@@ -5,14 +5,12 @@ import pytest
 from mailproxy.observed import ObservedState, Unread, main_cf_parameters, parsed, table_entries
 
 ANSWER = """\
-uid 0
-now 1700000000
-version 3.7.11
-config_directory /etc/postfix
-default inet_interfaces all
-default inet_protocols all
-default parent_domain_matches_subdomains debug_peer_list,relay_domains
-default_database_type hash
+default mail_version = 3.7.11
+default config_directory = /etc/postfix
+default default_database_type = hash
+default inet_interfaces = all
+default inet_protocols = all
+default parent_domain_matches_subdomains = debug_peer_list,relay_domains
 table_types btree cidr hash
 running yes
 file main.cf aaaa -rw-r--r-- 0 0
@@ -32,6 +30,7 @@ lock token t1
 lock holder alice@ci process 7 of x
 lock since 1699999990
 lock_busy no
+now 1700000000
 end
 """
 
@@ -49,7 +48,12 @@ def test_the_records_are_read() -> None:
     assert host.manifest.loaded == {"inet_interfaces": "10.1.0.1, 127.0.0.1"}
     assert host.journal == {"generation": "3"}
     assert host.lock is not None
-    assert (host.lock.token, host.lock.holder, host.lock.busy) == ("t1", "alice@ci process 7 of x", False)
+    assert (host.lock.token, host.lock.holder, host.lock.age, host.lock.busy) == (
+        "t1",
+        "alice@ci process 7 of x",
+        10,
+        False,
+    )
     assert host.missing_users == {"nobody2"}
 
 

@@ -172,7 +172,7 @@ def test_a_wrong_mode_is_mended_by_replacing_the_file() -> None:
 def test_tables_of_an_earlier_type_that_we_made_are_removed() -> None:
     host = observed(desired())
     assert host.manifest is not None
-    types = host.table_types | {"lmdb"}
+    types = frozenset({"hash", "lmdb"})
     plan = plan_of(desired(database_type="lmdb"), dataclasses.replace(host, table_types=types))
     assert plan.drops == ("aliases.db", "transport.db")
     assert swapped(plan) == ["transport.lmdb", "aliases.lmdb", "main.cf", "reload"]
@@ -202,6 +202,6 @@ def test_aliases_that_lead_nowhere_are_warned_of() -> None:
 
 
 def test_a_lock_is_told_and_changes_nothing_else() -> None:
-    plan = plan_of(desired(), observed(desired(), lock=Lock("t", "alice@ci", since=999_990, busy=True)))
+    plan = plan_of(desired(), observed(desired(), lock=Lock("t", "alice@ci", age=10, busy=True)))
     assert plan.warnings == ("locked by alice@ci, 10 s ago, and at work now",)
     assert plan.is_empty
