@@ -19,5 +19,6 @@ plan = run.plan(host)
 stage(name="Stage, index and check", plan=plan)
 
 # Only when every host has staged: wave by wave, each host swaps, reloads and verifies, or goes back.
-for number, wave in enumerate(host.loop(run.waves)):
-    activate(name=f"Activate wave {number + 1}: {wave.label}", plan=plan, wave=wave, after=run.waves[:number])
+for wave in host.loop(run.waves):
+    if run.has_change(host) and host.name in wave.hosts:
+        activate(name=f"Activate wave {wave.number}: {wave.label}", plan=plan, wave=wave)

@@ -67,30 +67,27 @@ def stage(plan: Plan | None) -> Generator[PyinfraCommand, None, None]:
 
 
 @operation()
-def activate(plan: Plan | None, wave: Wave, after: tuple[Wave, ...]) -> Generator[PyinfraCommand, None, None]:
-    """Swap a staged change in and have Postfix read it, on the hosts of a wave and after the waves before it."""
+def activate(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
+    """Swap a staged change in and have Postfix read it, on a host of this wave and after the waves before it."""
     run = run_of(context.state)
-    if plan is None or plan.is_empty or host.name not in wave.hosts:
-        host.noop("it is as declared" if plan and plan.is_empty else f"not in wave {wave.label}")
-        return
-    reason = _reason_to_refuse(run, after) if state.is_executing else ""
+    before = [name for earlier in run.waves if earlier.number < wave.number for name in earlier.hosts]
+    reason = _reason_to_refuse(run, before) if state.is_executing else ""
     if reason:
         run.staged.discard(host.name)
         yield _Program(run, command("release", plan.directory, run.token))
         yield _Refuse(f"nothing was activated: {reason}")
         return
-    if state.is_executing and any(name in run.activated for wave in after for name in wave.hosts):
+    if state.is_executing and run.activated.intersection(before):
         time.sleep(run.bake_seconds)
     yield _Program(run, command("activate", plan.directory, run.token))
     run.activated.add(host.name)
 
 
-def _reason_to_refuse(run: Run, after: tuple[Wave, ...]) -> str:
+def _reason_to_refuse(run: Run, before: list[str]) -> str:
     """Return why a host may not go live now: another is not staged, or a wave before failed or is not over."""
     for name, why in run.failed.items():
         if name not in run.staged:
             return f"{name} could not be staged ({why})"
-    before = [name for wave in after for name in wave.hosts]
     badly = [name for name in before if name in run.failed]
     if len(badly) > run.max_failures:
         return f"{badly[0]} failed in an earlier wave ({run.failed[badly[0]]})"

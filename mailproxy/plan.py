@@ -1,5 +1,6 @@
 """What has to happen on one host, and why: observed state x desired state -> Plan."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     base: Mapping[str, str | None] = field(default_factory=dict, repr=False)
     loaded: Mapping[str, str] = field(default_factory=dict, repr=False)
+    checks_main_cf: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -108,21 +110,28 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     files = tuple(_file_changes(contents, observed))
     indexes = tuple(_indexes(desired, table_type, files, observed))
     wanted = _effective(main_cf_parameters(contents["main.cf"].text), observed)
-    swaps, late_swaps, bridge = _swaps(desired, files, indexes, observed)
-    return Plan(
+    plan = Plan(
         directory=observed.postfix.config_directory,
         files=files,
         indexes=indexes,
-        bridge=bridge,
-        swaps=swaps,
         service=_service(contents, files, wanted, observed),
-        late_swaps=late_swaps,
         drops=_drops(table_type, observed),
-        queries=tuple(_queries(desired, table_type, observed)),
         repairs=tuple(_repairs(observed)),
         warnings=tuple(_warnings(desired, observed)),
+    )
+    if plan.is_empty:
+        return plan
+    swaps, late_swaps, bridge = _swaps(desired, files, indexes, observed)
+    return dataclasses.replace(
+        plan,
+        bridge=bridge,
+        swaps=swaps,
+        late_swaps=late_swaps,
+        queries=tuple(_queries(desired, table_type, observed)),
         base={name: observed.digest(name) for name in (*FILES, *observed.live)},
         loaded={**wanted, TABLE_TYPE: table_type},
+        # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
+        checks_main_cf="main.cf" in {change.desired.name for change in files} or observed.manifest is None,
     )
 
 

@@ -50,6 +50,8 @@ def _records(plan: Plan) -> Iterator[str]:
         yield f"table {index.table} {index.type} {len(index.entries)} {listing_digest(index.entries)}"
         if plan.bridge is not None and index.table == "transport":
             yield f"table {BRIDGE} {index.type} {len(plan.bridge)} {listing_digest(plan.bridge)}"
+    if plan.checks_main_cf:
+        yield "check main.cf"
     for repair in plan.repairs:
         yield f"note {repair}"
     yield from (f"loaded {name} {value}" for name, value in plan.loaded.items())

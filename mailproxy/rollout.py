@@ -12,8 +12,9 @@ CANARY = "canary"
 
 @dataclass(frozen=True)
 class Wave:
-    """Hosts that are activated together."""
+    """Hosts that are activated together; number 1 goes first."""
 
+    number: int
     label: str
     hosts: tuple[str, ...]
 
@@ -29,14 +30,14 @@ def waves(rollout: Rollout, hosts: Sequence[str], groups: Mapping[str, Sequence[
     A wave is the name of a group; a number of hosts; or a percentage: the share of all hosts that is done when the
     wave is. What no wave names follows in a last one. Raises ValueError for a wave that names nothing.
     """
-    left, found = list(hosts), []
+    left, found = list(hosts), list[Wave]()
     for wave in rollout.waves:
         chosen = _chosen(wave, left, len(hosts), groups)
         left = [host for host in left if host not in set(chosen)]
         if chosen:
-            found.append(Wave(str(wave), tuple(chosen)))
+            found.append(Wave(len(found) + 1, str(wave), tuple(chosen)))
     if left:
-        found.append(Wave("the rest", tuple(left)))
+        found.append(Wave(len(found) + 1, "the rest", tuple(left)))
     return tuple(found)
 
 

@@ -28,9 +28,8 @@ class Run:
     """The ledger of one run. Hosts are known by name; failed says why a host did not get to where it should."""
 
     def __init__(self, state: State):
-        chosen = [host for host in state.inventory if state.is_host_in_limit(host)]
-        self.hosts = tuple(host.name for host in chosen)
-        self.desired = declared(state.inventory, chosen)
+        self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
+        self.desired = declared(state.inventory, self.hosts)
         self.token = os.urandom(8).hex()
         self.holder = _holder()
         self.outcomes: dict[str, Outcome] = {}
@@ -39,14 +38,14 @@ class Run:
         self.activated: set[str] = set()
         self.failed: dict[str, str] = {}
         self._preparing = {host.name for host in state.inventory.get_active_hosts()}
-        for host in chosen:
+        for host in self.hosts:
             if host.name not in self._preparing:
                 self.fail(host, Unread("it could not be connected to"))
         first = next(iter(self.desired.values()), None)
         groups = groups_of(state.inventory)
         rollout = (first.rollout if first else None) or default_rollout(groups)
         self.max_failures, self.bake_seconds = rollout.max_failures, rollout.bake_seconds
-        self.waves: tuple[Wave, ...] = waves(rollout, self.hosts, groups)
+        self.waves: tuple[Wave, ...] = waves(rollout, [host.name for host in self.hosts], groups)
 
     def plan(self, host: Host) -> Plan | None:
         """Observe a host and return its plan, None where none can be made. The last host prints the review of all."""
@@ -63,7 +62,7 @@ class Run:
             self.fail(host, outcome)
         self._preparing.discard(host.name)
         if not self._preparing:
-            _print({name: self.outcomes[name] for name in self.hosts})
+            _print({each.name: self.outcomes[each.name] for each in self.hosts})
         return outcome if isinstance(outcome, Plan) else None
 
     def fail(self, host: Host, outcome: Outcome | str) -> None:
@@ -76,11 +75,15 @@ class Run:
         # pyinfra's exit status follows from this; the host stays active, so that its operations can say why.
         host.state.failed_hosts.add(host)
 
+    def has_change(self, host: Host) -> bool:
+        """Whether there is a plan for a host with something to do in it."""
+        outcome = self.outcomes.get(host.name)
+        return isinstance(outcome, Plan) and not outcome.is_empty
+
     @property
     def changing(self) -> list[str]:
-        """The hosts that have a change, in the inventory's order."""
-        plans = ((name, self.outcomes.get(name)) for name in self.hosts)
-        return [name for name, plan in plans if isinstance(plan, Plan) and not plan.is_empty]
+        """The names of the hosts that have a change, in the inventory's order."""
+        return [host.name for host in self.hosts if self.has_change(host)]
 
 
 def run_of(state: State) -> Run:

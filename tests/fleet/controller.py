@@ -79,9 +79,9 @@ class Controller:
         result = self.run("--dry")
         assert result.status == 0, result.everything
         assert "0 to change" in result.review, result.review
-        rows = re.findall(r"^ +(?:Stage|Activate)[^\n]*", result.log, re.MULTILINE)
-        assert rows
-        assert all(re.search(r" - +-$", row.rstrip()) for row in rows), result.log
+        rows = re.findall(r"^    (?:Stage|Activate)[^\n]*", result.log, re.MULTILINE)
+        assert len(rows) == 1, result.log
+        assert re.search(r" - +-$", rows[0].rstrip()), result.log
 
 
 def live(host: Host) -> dict[str, str]:
