@@ -1,5 +1,6 @@
 """What group_data declares for each host of an inventory, read through pyinfra and checked as a whole."""
 
+import ast
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -46,18 +47,36 @@ def literals(host: Host) -> dict[str, Any]:
 
 
 def source_of(host: Host, key: str) -> str:
-    """Return where a key was declared for a host: a group_data file where there is one, in pyinfra's precedence."""
+    """Return where a key was declared for a host, in pyinfra's precedence: the file where that can be known."""
     name = key.partition("[")[0]
     inventory = host.inventory
     if name in inventory.get_override_data():
         return "--data"
     if name in inventory.get_host_data(host.name):
-        return f"inventory, host {host.name}"
+        return f"the inventory, host {host.name}"
     for group in (*host.groups, "all"):
-        if name in _group_data(inventory, group):
+        data = _group_data(inventory, group)
+        if name in data:
             path = Path("group_data") / f"{group}.py"
-            return str(path) if path.exists() else f"group {group}"
+            return str(path) if _declares(path, name, data[name]) else f"group_data of the group {group}"
     return "group_data"
+
+
+def _declares(path: Path, name: str, value: Any) -> bool:
+    """Whether a file assigns that literal to that name: pyinfra reads several folders and does not say which."""
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except (OSError, SyntaxError, UnicodeError):
+        return False
+    assigned = [
+        node.value
+        for node in body
+        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets)
+    ]
+    try:
+        return any(ast.literal_eval(node) == value for node in assigned)
+    except ValueError:
+        return False
 
 
 def groups_of(inventory: Inventory) -> dict[str, list[str]]:

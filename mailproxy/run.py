@@ -1,25 +1,23 @@
 """One run of pyinfra over a fleet: what is declared, what each host's plan is, and how far each host has come."""
 
 import os
+import re
 import sys
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import click
 from pyinfra.api import Host, State
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import get_fact
 
 from mailproxy.declaration import declared, groups_of
 from mailproxy.facts import Observation
-from mailproxy.observed import Lock, ObservedState, Unread
+from mailproxy.holder import is_stale, this_process
+from mailproxy.observed import ObservedState, Unread
 from mailproxy.plan import Plan, planned
 from mailproxy.program import expectation
 from mailproxy.review import Outcome, review
 from mailproxy.rollout import Wave, default_rollout, waves
-
-# How long a lock of another controller counts. Nothing rests on it but courtesy: a run whose lock was taken over
-# finds that out before it touches a live file.
-LOCK_LEASE_SECONDS = 3600
 
 _runs: WeakKeyDictionary[State, "Run"] = WeakKeyDictionary()
 
@@ -31,7 +29,7 @@ class Run:
         self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
         self.desired = declared(state.inventory, self.hosts)
         self.token = os.urandom(8).hex()
-        self.holder = _holder()
+        self.holder = this_process()
         self.outcomes: dict[str, Outcome] = {}
         self.stale_locks: dict[str, str] = {}
         self.staged: set[str] = set()
@@ -40,7 +38,7 @@ class Run:
         self._preparing = {host.name for host in state.inventory.get_active_hosts()}
         for host in self.hosts:
             if host.name not in self._preparing:
-                self.fail(host, Unread("it could not be connected to"))
+                self._settle(host, Unread("it could not be connected to"))
         first = next(iter(self.desired.values()), None)
         groups = groups_of(state.inventory)
         rollout = (first.rollout if first else None) or default_rollout(groups)
@@ -50,28 +48,24 @@ class Run:
     def plan(self, host: Host) -> Plan | None:
         """Observe a host and return its plan, None where none can be made. The last host prints the review of all."""
         observed = _observed(host, expectation(self.desired[host.name]))
-        if isinstance(observed, ObservedState):
-            outcome: Outcome = planned(self.desired[host.name], observed)
-            if observed.lock is not None and _is_stale(observed.lock):
-                self.stale_locks[host.name] = observed.lock.token
-        else:
-            outcome = observed
-        if isinstance(outcome, Plan):
-            self.outcomes[host.name] = outcome
-        else:
-            self.fail(host, outcome)
+        if isinstance(observed, ObservedState) and observed.lock is not None and is_stale(observed.lock):
+            self.stale_locks[host.name] = observed.lock.token
+        outcome = planned(self.desired[host.name], observed) if isinstance(observed, ObservedState) else observed
+        self._settle(host, outcome)
         self._preparing.discard(host.name)
         if not self._preparing:
             _print({each.name: self.outcomes[each.name] for each in self.hosts})
+            _refuse_unless_answerable(sys.argv[1:])
         return outcome if isinstance(outcome, Plan) else None
 
-    def fail(self, host: Host, outcome: Outcome | str) -> None:
+    def _settle(self, host: Host, outcome: Outcome) -> None:
+        self.outcomes[host.name] = outcome
+        if not isinstance(outcome, Plan):
+            self.fail(host, outcome.reason)
+
+    def fail(self, host: Host, reason: str) -> None:
         """Record that a host did not get to where it should: nothing goes live after that."""
-        if isinstance(outcome, str):
-            self.failed[host.name] = outcome
-        elif not isinstance(outcome, Plan):
-            self.outcomes[host.name] = outcome
-            self.failed[host.name] = outcome.reason
+        self.failed[host.name] = reason
         # pyinfra's exit status follows from this; the host stays active, so that its operations can say why.
         host.state.failed_hosts.add(host)
 
@@ -107,29 +101,9 @@ def _print(outcomes: dict[str, Outcome]) -> None:
     click.echo(f"\n{review(outcomes)}", err="--json" in sys.argv)
 
 
-def _holder() -> str:
-    """Return who runs this: a text for people that also tells this machine, and a process of it, from others."""
-    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
-    return f"{user}@{os.uname().nodename} process {os.getpid()} of {_machine()}"
-
-
-def _machine() -> str:
-    """Return what tells this boot and this process namespace from others, as far as the system says."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-        return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        return os.uname().nodename
-
-
-def _is_stale(lock: Lock) -> bool:
-    """Return whether a lock's run is over: its process here is gone, or nobody heard of it for a lease."""
-    words = lock.holder.split()
-    if words[-2:] == ["of", _machine()] and words[-4:-3] == ["process"]:
-        try:
-            os.kill(int(words[-3]), 0)
-        except (ProcessLookupError, ValueError):
-            return True
-        except PermissionError:
-            return False
-    return lock.age > LOCK_LEASE_SECONDS
+def _refuse_unless_answerable(arguments: list[str]) -> None:
+    """Stop where pyinfra is about to ask for a confirmation that cannot come; it would end in a traceback."""
+    if any(re.fullmatch(r"--yes|--dry|--json|-[a-z]*y[a-z]*", argument) for argument in arguments):
+        return
+    if not sys.stdin.isatty() and not sys.stdin.buffer.peek(1):
+        raise PyinfraError("standard input has ended, so nobody can confirm: add -y to roll out, or --dry to review")

@@ -189,11 +189,24 @@ def test_problems_of_the_declaration_are_reported_at_once_and_no_host_is_touched
     result = controller.run("-y")
     assert result.status == 1
     assert "the desired state has 3 problems; nothing was touched on any host" in result.log
-    assert "group_data/all.py: relay_domains['example.com'] = 'smtp:10.1.0.2': expected brackets" in result.log
-    assert "group_data/all.py: mynetworks[0] = '0.0.0.0/0': would relay for the whole internet" in result.log
+    assert (
+        "group_data of the group all: relay_domains['example.com'] = 'smtp:10.1.0.2': expected brackets" in result.log
+    )
+    assert "group_data of the group all: mynetworks[0] = '0.0.0.0/0': would relay for the whole internet" in result.log
     assert "wave 'canery': expected a group of the inventory" in result.log
     assert "Traceback" not in result.everything
     assert [tree(host) for host in controller.fleet.hosts] == before
+
+
+def test_without_anybody_to_confirm_the_run_stops_and_says_what_to_add(controller: Controller) -> None:
+    before = [live(host) for host in controller.fleet.hosts]
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    result = controller.run()
+    assert result.status == 1
+    assert "nobody can confirm: add -y to roll out, or --dry to review" in result.log
+    assert "Traceback" not in result.everything
+    assert "internal exception" not in result.everything
+    assert [live(host) for host in controller.fleet.hosts] == before
 
 
 def test_a_file_of_domains_is_read_and_its_mistakes_are_named_by_line(controller: Controller) -> None:

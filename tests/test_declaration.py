@@ -1,0 +1,98 @@
+"""What group_data declares, read through pyinfra's own inventory and checked for the fleet as a whole."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyinfra.api import Inventory
+
+from mailproxy.declaration import DeclarationError, declared, source_of
+from tests.states import GUIDE
+
+
+def inventory(hosts: dict[str, dict[str, Any]], override: dict[str, Any] | None = None, **groups: Any) -> Inventory:
+    """Return an inventory of hosts with data; a group is a pair of host names and data, all included."""
+    everywhere = groups.pop("all", {"relay_domains": GUIDE})
+    return Inventory((list(hosts.items()), everywhere), override_data=override or {}, **groups)
+
+
+def message(fleet: Inventory) -> str:
+    with pytest.raises(DeclarationError) as raised:
+        declared(fleet, list(fleet))
+    return str(raised.value)
+
+
+def test_names_default_to_the_inventorys() -> None:
+    fleet = inventory({"mx1.example.com": {}, "mx2.example.com": {"myhostname": "mail.other.example"}})
+    states = declared(fleet, list(fleet))
+    assert (states["mx1.example.com"].myhostname, states["mx1.example.com"].mydomain) == (
+        "mx1.example.com",
+        "example.com",
+    )
+    assert states["mx2.example.com"].mydomain == "other.example"
+
+
+def test_host_data_wins_over_groups_and_groups_over_all() -> None:
+    fleet = inventory(
+        {"mx1.example.com": {"message_size_limit": 3}, "mx2.example.com": {}, "mx3.example.com": {}},
+        east=(["mx1.example.com", "mx2.example.com"], {"message_size_limit": 2}),
+        all={"relay_domains": GUIDE, "message_size_limit": 1},
+    )
+    states = declared(fleet, list(fleet))
+    assert [state.message_size_limit for state in states.values()] == [3, 2, 1]
+
+
+def test_a_problem_of_many_hosts_is_told_once_and_one_of_some_with_their_names() -> None:
+    fleet = inventory(
+        {f"mx{number}.example.com": {"database_type": "x"} if number > 8 else {} for number in range(1, 11)},
+        all={"relay_domains": {"example.com": "smtp:10.1.0.2"}},
+    )
+    text = message(fleet)
+    assert "the desired state has 3 problems; nothing was touched on any host" in text
+    assert text.count("relay_domains['example.com'] = 'smtp:10.1.0.2'") == 1
+    assert "the inventory, host mx9.example.com: database_type = 'x': expected 'hash'" in text
+    assert "for mx9.example.com" in text
+
+
+def test_the_place_of_a_key_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data/all.py").write_text('mynetworks = ["10.0.0.0/8"]\nmessage_size_limit = 1\n')
+    fleet = inventory(
+        {"mx1.example.com": {"mydomain": "example.com"}},
+        override={"database_type": "hash"},
+        east=(["mx1.example.com"], {"aliases": {}}),
+        all={"mynetworks": ["10.0.0.0/8"], "message_size_limit": 2},
+    )
+    (host,) = list(fleet)
+    assert source_of(host, "database_type") == "--data"
+    assert source_of(host, "mydomain") == "the inventory, host mx1.example.com"
+    assert source_of(host, "aliases['root']") == "group_data of the group east"
+    assert source_of(host, "mynetworks[0]") == "group_data/all.py"
+    # The file says something else: it is not where this comes from.
+    assert source_of(host, "message_size_limit") == "group_data of the group all"
+
+
+def test_a_host_without_a_full_name_is_refused() -> None:
+    assert "myhostname = 'mx1': expected a fully qualified name" in message(inventory({"mx1": {}}))
+
+
+def test_what_declares_nothing_is_told_what_is_required() -> None:
+    assert "relay_domains = nothing: required" in message(inventory({"mx1.example.com": {}}, all={}))
+
+
+def test_a_fleet_has_one_order_of_activation() -> None:
+    fleet = inventory({"mx1.example.com": {}, "mx2.example.com": {"rollout": {"waves": [1]}}})
+    assert "differs from that of mx1.example.com; a fleet has one order of activation" in message(fleet)
+
+
+def test_a_file_of_domains_that_is_not_there_is_a_problem_and_no_traceback() -> None:
+    fleet = inventory({"mx1.example.com": {}}, all={"relay_domains": "no/such/file"})
+    assert "relay_domains = 'no/such/file': cannot be read as a file of domains" in message(fleet)
+
+
+def test_the_entries_of_a_file_are_checked_like_any_others(tmp_path: Path) -> None:
+    path = tmp_path / "domains"
+    path.write_text("# comment\n\nExample.com smtp:[10.1.0.2]\nexample.net\tsmtp:10.1.0.2\n")
+    fleet = inventory({"mx1.example.com": {}}, all={"relay_domains": str(path)})
+    assert "relay_domains['example.net'] = 'smtp:10.1.0.2': expected brackets" in message(fleet)
