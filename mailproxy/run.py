@@ -1,5 +1,6 @@
 """One run of pyinfra over a fleet: what is declared, what each host's plan is, and how far each host has come."""
 
+import io
 import os
 import re
 import sys
@@ -105,5 +106,6 @@ def _refuse_unless_answerable(arguments: list[str]) -> None:
     """Stop where pyinfra is about to ask for a confirmation that cannot come; it would end in a traceback."""
     if any(re.fullmatch(r"--yes|--dry|--json|-[a-z]*y[a-z]*", argument) for argument in arguments):
         return
-    if not sys.stdin.isatty() and not sys.stdin.buffer.peek(1):
+    source = sys.stdin.buffer
+    if not source.isatty() and isinstance(source, io.BufferedReader) and not source.peek(1):
         raise PyinfraError("standard input has ended, so nobody can confirm: add -y to roll out, or --dry to review")
