@@ -35,10 +35,16 @@ def waves(rollout: Rollout, hosts: Sequence[str], groups: Mapping[str, Sequence[
         chosen = _chosen(wave, left, len(hosts), groups)
         left = [host for host in left if host not in set(chosen)]
         if chosen:
-            found.append(Wave(len(found) + 1, str(wave), tuple(chosen)))
+            found.append(Wave(len(found) + 1, _label(wave), tuple(chosen)))
     if left:
         found.append(Wave(len(found) + 1, "the rest", tuple(left)))
     return tuple(found)
+
+
+def _label(wave: str | int) -> str:
+    if isinstance(wave, int):
+        return f"{wave} more"
+    return f"up to {wave}" if wave.endswith("%") else wave
 
 
 def _chosen(wave: str | int, left: list[str], total: int, groups: Mapping[str, Sequence[str]]) -> list[str]:
