@@ -221,4 +221,6 @@ stopped_at=$(apply) || undo "$stopped_at"
 write_manifest || fail 15 'activated, but the manifest could not be written; the journal stays: run again'
 rm -f "$PRIVATE/journal"
 prune
-printf 'activated: %s; generation %s is what was live before\n' "$(records service)" "$generation"
+action=$(records service)
+[ "$action" != none ] || action='nothing to reload'
+printf 'activated: %s; generation %s is what was live before\n' "$action" "$generation"

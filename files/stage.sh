@@ -25,6 +25,8 @@ stage=$PRIVATE/stage.$token
 # take_lock - become the one controller of this host, or fail naming the one that is.
 # A hard link appears with its content or not at all, and fails where a lock is already.
 take_lock() {
+    # In a directory a link would be made inside, and always succeed.
+    [ ! -d "$PRIVATE/lock" ] || fail 10 "locked: $directory/$PRIVATE/lock is a directory, expected a file; nothing was touched"
     mine=$(write_lock "$token" "$holder")
     if ! ln "$mine" "$PRIVATE/lock" 2>/dev/null; then
         theirs=$(lock_value token)
@@ -122,8 +124,8 @@ index_tables() {
         listing "$name" "$type" >"$stage/listing" 2>"$stage/said" || :
         # shellcheck disable=SC2094
         if [ "$(digest "$stage/listing" | cut -d ' ' -f 1)" != "$sum" ]; then
-            fail 12 "$name indexed as $type holds $(($(wc -l <"$stage/listing"))) entries that are not the $count" \
-                "that were meant $(said); nothing was touched"
+            fail 12 "$name indexed as $type lists $(($(wc -l <"$stage/listing"))) entries, and not exactly the $count" \
+                "that were meant; $(said)nothing was touched"
         fi
         chmod 0644 "$stage/$name".*
     done <"$stage/tables"

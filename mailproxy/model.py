@@ -13,6 +13,8 @@ DatabaseType = Literal["hash", "btree", "lmdb", "cdb", "dbm"]
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _PARAMETER = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
+# What stands between the commas of an alias, where a comma in quotes is none (aliases(5)).
+_TARGET = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Mail transports whose next hop is an SMTP or LMTP destination; the empty name is the default transport.
 _SMTP_CLIENTS = {"", "smtp", "relay", "lmtp"}
@@ -142,11 +144,14 @@ def alias_name(value: str) -> str:
 
 
 def alias_targets(value: str) -> str:
-    """Return the targets of an alias as aliases(5) spells them, joined by ", ", or refuse them."""
-    targets = single_line(value)
+    """Return the targets of an alias as postalias stores them, joined by ", ", or refuse them."""
+    text = single_line(value)
+    _refuse_unless(text.count('"') % 2 == 0, "expected each quote to be closed")
+    _refuse_unless("#" not in text, "expected no #: aliases(5) knows no comment behind a value")
+    targets = [target.strip() for target in _TARGET.findall(text) if target.strip()]
     _refuse_unless(bool(targets), "expected at least one target")
-    _refuse_unless("#" not in targets, "expected no #: aliases(5) knows no comment behind a value")
-    return targets
+    _refuse_unless(all("\\" not in target or '"' in target for target in targets), "expected no \\ outside of quotes")
+    return ", ".join(targets)
 
 
 def _joined(value: Any) -> Any:

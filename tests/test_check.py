@@ -47,6 +47,8 @@ def problems(**keys: Any) -> list[str]:
         ({"aliases": {"a@b.example": "root"}}, "expected a local name without @"),
         ({"aliases": {"root": ""}}, "expected at least one target"),
         ({"aliases": {"root": "alice # on call"}}, "expected no #"),
+        ({"aliases": {"root": '"unclosed'}}, "expected each quote to be closed"),
+        ({"aliases": {"root": "a\\b"}}, "expected no \\ outside of quotes"),
         ({"aliases": {"a": "b", "b": "c", "c": "a"}}, "aliases['a'] = 'b': leads back to a"),
         ({"myhostname": "mx1"}, "expected a fully qualified name such as mx1.example.com"),
         ({"message_size_limit": "20M"}, "message_size_limit = '20M': expected a valid integer"),
@@ -104,6 +106,21 @@ def test_names_are_normalised_as_postfix_folds_them() -> None:
     state = desired(relay_domains={"Example.COM.": "smtp:[10.1.0.2]"}, aliases={"PostMaster": ["root"]})
     assert dict(state.relay_domains) == {"example.com": "smtp:[10.1.0.2]"}
     assert dict(state.aliases) == {"postmaster": "root"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "spelled"),
+    [
+        ("b,c", "b, c"),
+        ("a@b.example,,root ,", "a@b.example, root"),
+        (["root", "x@b.example,y@b.example"], "root, x@b.example, y@b.example"),
+        ('"|/bin/cat -n, x", root', '"|/bin/cat -n, x", root'),
+        ('"foo bar"@b.example', '"foo bar"@b.example'),
+        (":include:/etc/list", ":include:/etc/list"),
+    ],
+)
+def test_targets_are_spelled_as_postalias_stores_them(declared: Any, spelled: str) -> None:
+    assert desired(aliases={"a": declared}).aliases["a"] == spelled
 
 
 def test_networks_of_ipv6_are_spelled_as_postfix_wants_them() -> None:
