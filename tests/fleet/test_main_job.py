@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from lab.fleet import Fleet
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
@@ -348,6 +350,24 @@ def test_a_host_that_cannot_be_connected_to_keeps_the_fleet_as_it_was(controller
     assert [live(host) for host in fleet.hosts[:2]] == before
     controller.roll_out()
     controller.assert_converged()
+
+
+@pytest.mark.parametrize("pinned", ["another host's", "no"])
+def test_a_host_whose_key_is_not_the_known_one_is_not_talked_to(controller: Controller, pinned: str) -> None:
+    impostor, other = controller.fleet.hosts[1:]
+    known = controller.fleet.known_hosts.read_text().splitlines()
+    key_of = {line.partition(" ")[0]: line.partition(" ")[2] for line in known}
+    key_of[impostor.address] = key_of[other.address]
+    if pinned == "no":
+        del key_of[impostor.address]
+    file = controller.group_data / "known_hosts"
+    file.write_text("".join(f"{address} {key}\n" for address, key in key_of.items()))
+    before = [live(host) for host in controller.fleet.hosts]
+    controller.declare(ssh_known_hosts_file=str(file), relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    result = controller.run("-y")
+    assert result.status == 1
+    assert f"cannot go on: it could not be connected to  [{impostor.name}]" in result.review
+    assert [live(host) for host in controller.fleet.hosts] == before
 
 
 def test_an_exclusion_is_a_choice_and_does_not_stop_the_others(controller: Controller) -> None:
