@@ -309,3 +309,47 @@ def test_two_rollouts_at_once_never_mix(controller: Controller) -> None:
     assert second.status == 1
     assert "is running on this host" in second.log
     controller.assert_converged()
+
+
+def test_a_file_edited_between_stage_and_activation_stops_that_host_and_the_next_wave(controller: Controller) -> None:
+    canary, second, held = controller.fleet.hosts
+    before = [live(host) for host in (second, held)]
+    controller.declare(relay_domains=ADDED)
+    with replaced(held, "/usr/sbin/postmap", HOLD):
+        process = controller.start("-y")
+        wait_for(canary, "/etc/postfix/.mailproxy/stage.*/checked")
+        canary.run(["sh", "-c", "echo '# mine' >>/etc/postfix/main.cf"])
+        (held.root / "run/reached").touch()
+        (held.root / "run/go").touch()
+        _, log = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "changed on the host since it was staged: main.cf" in log
+    assert "added.example" not in live(canary)["transport"]
+    assert live(canary)["main.cf"].endswith("# mine\n")
+    assert [live(host) for host in (second, held)] == before
+    assert all(private_names(host) == REST for host in controller.fleet.hosts)
+    assert_finishes(controller)
+
+
+def test_a_link_in_the_place_of_a_file_is_refused_and_left(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    host.run(["sh", "-c", "cd /etc/postfix && mv transport elsewhere && ln -s elsewhere transport"])
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "cannot go on: transport is lrwxrwxrwx; expected regular files" in result.review
+    assert (host.root / "etc/postfix/transport").is_symlink()
+    host.run(["sh", "-c", "cd /etc/postfix && rm transport && mv elsewhere transport"])
+    controller.assert_converged()
+
+
+def test_a_host_without_postfix_is_named_with_the_reason(controller: Controller) -> None:
+    host = controller.fleet.hosts[2]
+    controller.declare(relay_domains=ADDED)
+    host.run(["mv", "/usr/sbin/postconf", "/usr/sbin/postconf.away"])
+    try:
+        result = controller.run("--dry")
+    finally:
+        host.run(["mv", "/usr/sbin/postconf.away", "/usr/sbin/postconf"])
+    assert result.status == 1
+    assert "cannot go on: found no postconf in /usr/sbin" in result.review
+    assert f"is Postfix installed?  [{host.name}]" in result.review
