@@ -98,6 +98,13 @@ wait_for() {
     done
 }
 
+# stop - stop Postfix, also one that its service manager knows nothing of.
+stop() {
+    with_service_manager stop || :
+    ! master_runs "$daemons" || postfix -c "$PWD" stop
+    wait_for no
+}
+
 # serve none|reload|restart|start - make Postfix read what is live. A stopped Postfix is always started.
 serve() {
     action=$1
@@ -107,20 +114,45 @@ serve() {
     case $action in
         none) return 0 ;;
         reload) postfix -c "$PWD" reload ;;
-        restart) with_service_manager stop && wait_for no && with_service_manager start ;;
+        restart) stop && with_service_manager start ;;
         start) with_service_manager start ;;
     esac >"$stage/said" 2>&1 </dev/null || return 1
     wait_for yes
 }
 
+# queued_for_gone - print how many recipients the queue holds for the domains whose routes go.
+queued_for_gone() {
+    records gone >"$stage/gone"
+    [ -s "$stage/gone" ] || { echo 0 && return; }
+    postqueue -c "$PWD" -p | awk -v gone="$stage/gone" '
+        BEGIN { while ((getline domain <gone) > 0) wanted[domain] }
+        /^ / && /@/ { domain = tolower($1); sub(/.*@/, "", domain); if (domain in wanted) count++ }
+        END { print count + 0 }'
+}
+
+# after_service - Postfix refuses the removed domains from here on; mail that it took before keeps their routes.
+after_service() {
+    : >"$stage/served"
+    count=$(queued_for_gone) || return 1
+    [ "$count" -eq 0 ] || printf '%s\n' "$count" >"$stage/waiting"
+}
+
+# swap STAGED NAME - rename a staged file into place. A mark tells restore that routes have gone already, which they
+# only do after Postfix has read the rest.
+swap() {
+    [ ! -e "$stage/waiting" ] || return 0
+    mv -f "$stage/$1" "$2" || return 1
+    [ ! -e "$stage/served" ] || : >"$stage/late"
+}
+
 # apply - work off the records; a failure says where it stopped.
 apply() {
-    : >"$stage/said"
     while read -r word one two three rest; do
+        : >"$stage/said"
         case $word in
-            swap) mv -f "$stage/$one" "$two" ;;
+            swap) swap "$one" "$two" ;;
             drop) rm -f "$one" ;;
-            service) serve "$one" ;;
+            service) serve "$one" && after_service ;;
             query) answers "$one" "$two" "$three" "$rest" ;;
             *) : ;;
         esac >>"$stage/said" 2>&1 </dev/null || {
@@ -132,6 +164,9 @@ apply() {
 
 # answers TYPE NAME KEY WORD... - whether the live table answers "hit VALUE", or "miss", as intended.
 answers() {
+    if [ "$4" = miss ] && [ -e "$stage/waiting" ]; then
+        return 0
+    fi
     said=$(postmap -c "$PWD" -q "$3" "$1:$PWD/$2") && found="hit $said" || found=miss
     [ "$found" = "$4" ] || {
         printf '%s answered %s, expected %s' "$3" "$found" "$4"
@@ -141,9 +176,10 @@ answers() {
 
 # write_manifest - record what the running Postfix has loaded.
 write_manifest() {
+    live_digests >"$stage/now" || return 1
     {
-        live_digests | sed 's/^/file /' &&
-            records loaded | sed 's/^/loaded /'
+        # The last line tells a whole manifest from one that was cut off.
+        sed 's/^/file /' "$stage/now" && sed -n '/^loaded /p' "$stage/change" && echo end
     } >"$PRIVATE/manifest.new" &&
         mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest"
 }
@@ -154,33 +190,45 @@ put_back() {
     cp -p "$saved/$1" "$PRIVATE/restore/$1" && mv -f "$PRIVATE/restore/$1" "$1"
 }
 
-# restore - put the saved generation back, by rename as well, and have it read.
-# Called as a condition, where a shell ignores set -e: every step says || return.
-restore() {
-    saved=$generations/$generation
-    rm -rf "$PRIVATE/restore"
-    mkdir "$PRIVATE/restore"
-    # The routes and tables first, what accepts mail and main.cf last: as when domains are added.
+# put_routes_back - put back everything but what accepts mail.
+put_routes_back() {
     for path in "$saved"/*; do
         case ${path##*/} in
             '*' | manifest | relaydomains | main.cf) ;;
             *) put_back "${path##*/}" || return 1 ;;
         esac
     done
+}
+
+# put_acceptance_back - put back what accepts mail, and have it read.
+put_acceptance_back() {
     put_back relaydomains && put_back main.cf || return 1
+    action=$(records service)
+    [ "$action" != none ] || action=reload
+    serve "$action"
+}
+
+# restore - put the saved generation back, by rename as well, and have it read. Of what was added the acceptance goes
+# before the route; where routes have gone already, they come back before their domains are accepted again.
+# Called as a condition, where a shell ignores set -e: every step says || return.
+restore() {
+    saved=$generations/$generation
+    rm -rf "$PRIVATE/restore"
+    mkdir "$PRIVATE/restore" || return 1
+    if [ -e "$stage/late" ]; then
+        put_routes_back && put_acceptance_back || return 1
+    else
+        put_acceptance_back && put_routes_back || return 1
+    fi
     for name in $(live_names); do
         [ -f "$saved/$name" ] || rm -f "$name" || return 1
     done
     rm -rf "$PRIVATE/restore"
     if [ -f "$saved/manifest" ]; then
-        cp -p "$saved/manifest" "$PRIVATE/manifest.new" &&
-            mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest"
+        cp -p "$saved/manifest" "$PRIVATE/manifest.new" && mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest"
     else
         rm -f "$PRIVATE/manifest"
-    fi || return 1
-    action=$(records service)
-    [ "$action" != none ] || action=reload
-    serve "$action"
+    fi
 }
 
 # undo REASON - restore, and end saying whether that worked.
@@ -223,4 +271,8 @@ rm -f "$PRIVATE/journal"
 prune
 action=$(records service)
 [ "$action" != none ] || action='nothing to reload'
+if [ -e "$stage/waiting" ]; then
+    printf 'routes of removed domains stay for %s queued recipients: run again when the queue has let them go\n' \
+        "$(cat "$stage/waiting")"
+fi
 printf 'activated: %s; generation %s is what was live before\n' "$action" "$generation"

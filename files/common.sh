@@ -68,11 +68,13 @@ live_digests() {
 # daemon_directory COMPILED-IN - print where the daemons are: as main.cf says, or else as compiled in. postconf is
 # asked only where main.cf mentions it, as it costs more than everything else here.
 daemon_directory() {
-    while read -r line; do
-        case $line in
-            daemon_directory*) postconf -c "$PWD" -h daemon_directory 2>/dev/null && return ;;
-        esac
-    done <main.cf
+    if [ -f main.cf ]; then
+        while read -r line; do
+            case $line in
+                daemon_directory*) postconf -c "$PWD" -h daemon_directory 2>/dev/null && return ;;
+            esac
+        done <main.cf
+    fi
     printf '%s\n' "$1"
 }
 

@@ -81,7 +81,6 @@ case $directory in
     '' | *[!A-Za-z0-9/._-]*) unreadable "configuration directory '$directory', expected a plain path" ;;
 esac
 cd "$directory" 2>/dev/null || unreadable "cannot enter the configuration directory $directory"
-[ -f main.cf ] || unreadable "found no main.cf in $directory: is Postfix installed?"
 
 printf 'default %s\n' "${defaults%%"$newline"*}"
 while [ "$defaults" != "${defaults#*"$newline"}" ]; do

@@ -11,7 +11,7 @@
 #     file NAME LINES               a new content, followed by its lines
 #     check main.cf                 have "postfix check" look at it; for the slowest of the checks only a new one
 #     table NAME TYPE COUNT SHA256  index NAME as TYPE; the sorted listing must have this digest
-#     swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY VALUE, hit or miss, note TEXT,
+#     gone DOMAIN, swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY VALUE, hit or miss, note TEXT,
 #     loaded NAME VALUE             kept for activate.sh, in this order
 #     end                           the last line; without it nothing is done
 #   Takes the lock, writes .mailproxy/stage.TOKEN/, and touches no live file. When it succeeds the lock and the
@@ -34,7 +34,7 @@ take_lock() {
         if lock_is_busy; then
             rm -f "$mine"
             fail 10 "locked: a change by $by is running on this host; nothing was touched"
-        elif [ -n "$theirs" ] && [ "$theirs" = "$stale" ]; then
+        elif [ -z "$theirs" ] || [ "$theirs" = "$stale" ]; then
             mv -f "$mine" "$PRIVATE/lock"
             printf 'took over the abandoned lock of %s\n' "$by"
             return
@@ -131,6 +131,30 @@ index_tables() {
     done <"$stage/tables"
 }
 
+# check_transports - every route must name a service of master.cf: mail for another would wait until it expires.
+check_transports() {
+    unknown=$(awk '
+        /^[ \t#]/ || NF < 2 { next }
+        FILENAME == ARGV[1] { service[$1]; next }
+        { name = $2; if (sub(/:.*/, "", name) && name != "" && !(name in service)) print name }
+    ' "$stage/master.cf" "$stage/transport" | sort -u | tr '\n' ' ')
+    [ -z "$unknown" ] || fail 13 "transport names what is no service in master.cf: ${unknown% }; nothing was touched"
+}
+
+# try_smtpd - start the host's own smtpd with the staged configuration, tables included: it ends at once where
+# restrictions are misspelled or would make an open relay, which no other check sees.
+try_smtpd() {
+    mkdir "$stage/try"
+    cp "$stage/master.cf" "$stage/try/"
+    sed -e "s|$PWD/mynetworks|$PWD/$stage/mynetworks|" -e "s|$PWD/aliases|$PWD/$stage/aliases|" \
+        -e "s|$PWD/relaydomains|$PWD/$stage/relaydomains|" -e "s|$PWD/transport|$PWD/$stage/transport|" \
+        "$stage/main.cf" >"$stage/try/main.cf"
+    settle "$stage/try/main.cf"
+    sendmail=$(postconf -c "$PWD/$stage" -h sendmail_path)
+    printf 'QUIT\r\n' | "$sendmail" -C "$PWD/$stage/try" -bs >/dev/null 2>"$stage/said" ||
+        fail 13 "smtpd does not start with this main.cf: $(said)(the mail log has its reason); nothing was touched"
+}
+
 # check_configuration - have this host's Postfix read the staged main.cf. postconf exits 0 on unknown
 # parameters, postmap stops at a bad number and says so, and postfix check says so only to the mail log.
 check_configuration() {
@@ -143,6 +167,7 @@ check_configuration() {
     fi
     postfix -c "$PWD/$stage" check >/dev/null 2>"$stage/said" </dev/null ||
         fail 13 "postfix check failed: $(said)(the mail log has its reason); nothing was touched"
+    try_smtpd
 }
 
 cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"
@@ -159,6 +184,7 @@ receive
 refuse_if_moved
 fill_up
 index_tables
+check_transports
 check_configuration
 printf '%s\n' "$token" >"$stage/checked"
 printf 'staged\n'

@@ -38,6 +38,7 @@ def problems_of(desired: DesiredState) -> Iterator[Problem]:
     """Yield what no field can tell by itself."""
     yield from _overridden_parameters(desired)
     yield from _own_name_relayed(desired)
+    yield from _next_hop_loops(desired)
     yield from _alias_loops(desired)
 
 
@@ -104,6 +105,16 @@ def _own_name_relayed(desired: DesiredState) -> Iterator[Problem]:
             repr(desired.relay_domains[desired.myhostname]),
             "is this host's own name, which is delivered here (mydestination) and not relayed",
         )
+
+
+def _next_hop_loops(desired: DesiredState) -> Iterator[Problem]:
+    for domain, hop in desired.relay_domains.items():
+        host = hop.partition(":")[2].partition(":")[0].lower()
+        if host == domain:
+            reason = f"leads back to {domain} by its MX, which is this proxy; name the internal server in brackets"
+            yield Problem(f"relay_domains[{domain!r}]", repr(hop), reason)
+        elif host.strip("[]") == desired.myhostname:
+            yield Problem(f"relay_domains[{domain!r}]", repr(hop), "is this host itself: a loop")
 
 
 def _alias_loops(desired: DesiredState) -> Iterator[Problem]:

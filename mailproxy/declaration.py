@@ -1,7 +1,8 @@
 """What group_data declares for each host of an inventory, read through pyinfra and checked as a whole."""
 
 import ast
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from mailproxy.check import Problem, validated
 from mailproxy.model import DesiredState, Rollout
-from mailproxy.rollout import default_rollout, waves
+from mailproxy.rollout import waves
 
 KEYS = tuple(DesiredState.model_fields)
 
@@ -54,7 +55,8 @@ def source_of(host: Host, key: str) -> str:
         return "--data"
     if name in inventory.get_host_data(host.name):
         return f"the inventory, host {host.name}"
-    for group in (*host.groups, "all"):
+    # Of several groups that declare a key pyinfra takes the last.
+    for group in (*reversed(host.groups), "all"):
         data = _group_data(inventory, group)
         if name in data:
             path = Path("group_data") / f"{group}.py"
@@ -95,12 +97,20 @@ def _group_data(inventory: Inventory, group: str) -> Mapping[str, Any]:
 
 def _validated(host: Host) -> tuple[DesiredState | None, tuple[Problem, ...]]:
     given = literals(host)
+    problems = tuple(_misspelled(host))
     if isinstance(given.get("relay_domains"), str):
-        entries, problems = _relay_domains_of_file(given["relay_domains"])
-        if problems:
-            return None, problems
-        given["relay_domains"] = entries
-    return validated(given)
+        given["relay_domains"], of_file = _relay_domains_of_file(given["relay_domains"])
+        problems += of_file
+    state, of_state = validated(given)
+    return (None if problems else state), (*problems, *of_state)
+
+
+def _misspelled(host: Host) -> Iterator[Problem]:
+    """Yield the keys of group_data that are none of ours but nearly: they would be ignored without a word."""
+    for key, value in host.data.dict().items():
+        if key not in KEYS and not key.startswith(("_", "ssh_")):
+            for meant in difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85):
+                yield Problem(key, repr(value)[:80], f"no such key; did you mean {meant}?")
 
 
 @cache
@@ -110,7 +120,7 @@ def _relay_domains_of_file(path: str) -> tuple[dict[str, str], tuple[Problem, ..
     problems: list[Problem] = []
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         return {}, (Problem("relay_domains", repr(path), f"cannot be read as a file of domains: {error}"),)
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -133,7 +143,7 @@ def _rollout_problems(host: Host, groups: Mapping[str, list[str]], first: Host) 
         reason = f"differs from that of {first.name}; a fleet has one order of activation"
         return (Problem("rollout", repr(rollout), reason),)
     try:
-        waves(Rollout(**rollout) if rollout else default_rollout(groups), [], groups)
+        waves(Rollout(**(rollout or {})), [], groups)
     except (TypeError, ValidationError):
         return ()  # the model says what is wrong with its shape
     except ValueError as error:

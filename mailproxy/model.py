@@ -13,6 +13,7 @@ DatabaseType = Literal["hash", "btree", "lmdb", "cdb", "dbm"]
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _PARAMETER = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
+_PORT = re.compile(r"[0-9]+|[a-z][a-z0-9-]*")
 # What stands between the commas of an alias, where a comma in quotes is none (aliases(5)).
 _TARGET = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -81,7 +82,11 @@ def network(value: str) -> str:
         parsed = ipaddress.ip_network(address)
     except ValueError as error:
         raise ValueError(f"expected a network such as 10.1.0.0/16: {error}") from None
-    _refuse_unless(excluded or parsed.prefixlen > 0, "would relay for the whole internet; expected networks you trust")
+    length = address.partition("/")[2]
+    _refuse_unless(length.isdigit() or "/" not in address, f"expected a number of bits behind the /, found {length!r}")
+    widest = 8 if parsed.version == 4 else 19
+    reason = f"would relay for a large part of the internet; expected networks you trust, of /{widest} at the widest"
+    _refuse_unless(excluded or parsed.prefixlen >= widest, reason)
     spelled = address
     if parsed.version == 6:
         spelled = f"[{parsed.network_address}]/{parsed.prefixlen}"
@@ -94,8 +99,8 @@ def next_hop(value: str) -> str:
     transport, colon, destination = text.partition(":")
     if not colon or not re.fullmatch(r"[A-Za-z0-9_-]*", transport):
         raise ValueError('expected "transport:next-hop" such as "smtp:[10.1.0.2]"')
-    if transport in _SMTP_CLIENTS:
-        _smtp_destination(destination)
+    if transport in _SMTP_CLIENTS and not (transport == "lmtp" and destination.startswith("unix:/")):
+        _smtp_destination(destination.removeprefix("inet:") if transport == "lmtp" else destination)
     return text
 
 
@@ -117,6 +122,7 @@ def _smtp_destination(destination: str) -> None:
             raise ValueError("expected brackets around an address, as in smtp:[10.1.0.2]: without them it is a name")
         try:
             domain_name(host)
+            _refuse_unless(not re.fullmatch(r"[0-9.]+", host) and bool(_PORT.fullmatch(port or "smtp")), "")
         except ValueError:
             raise ValueError('expected a next hop such as "[10.1.0.2]" or "[mail.example.com]:25"') from None
     if port and port.isdigit():
@@ -200,6 +206,10 @@ def _once_per_content() -> Callable[[Any, Callable[[Any], Entries]], Entries]:
     return validate
 
 
+def _as_is(raw: Any, handler: Callable[[Any], Entries]) -> Entries:
+    return raw if isinstance(raw, Entries) else handler(raw)
+
+
 def _distinct(raw: Any) -> Any:
     """Refuse names that are one and the same to Postfix: which of their values should hold?"""
     if isinstance(raw, dict) and all(isinstance(key, str) for key in raw):
@@ -217,15 +227,17 @@ FullName = Annotated[str, AfterValidator(qualified_name)]
 Network = Annotated[str, AfterValidator(network)]
 
 
-def _mapping(name: Any, value: Any) -> GetPydanticSchema:
+def _mapping(name: Any, value: Any, validator: Any = None) -> GetPydanticSchema:
     """Make Entries a field of pydantic: a dict of annotated names and values, checked entry by entry."""
-    shape = Annotated[
-        dict[name, value], BeforeValidator(_distinct), AfterValidator(Entries), WrapValidator(_once_per_content())
-    ]
-    return GetPydanticSchema(lambda _source, handler: handler(shape))
+    shape = Annotated[dict[name, value], BeforeValidator(_distinct), AfterValidator(Entries)]
+    whole = Annotated[shape, validator or WrapValidator(_as_is)]
+    return GetPydanticSchema(lambda _source, handler: handler(whole))
 
 
-RelayDomains = Annotated[Entries, _mapping(Domain, Annotated[str, AfterValidator(next_hop)])]
+# The one mapping that is large: it is worth the memory of what was seen.
+RelayDomains = Annotated[
+    Entries, _mapping(Domain, Annotated[str, AfterValidator(next_hop)], WrapValidator(_once_per_content()))
+]
 Aliases = Annotated[
     Entries,
     _mapping(
@@ -247,7 +259,7 @@ class Rollout(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    waves: tuple[str | Annotated[int, Field(gt=0, strict=True)], ...] = ("canary", "100%")
+    waves: tuple[str | Annotated[int, Field(gt=0, strict=True)], ...] | None = None
     bake_seconds: Annotated[int, Field(ge=0, strict=True)] = 0
     max_failures: Annotated[int, Field(ge=0, strict=True)] = 0
 

@@ -41,6 +41,7 @@ class Lock:
     holder: str
     age: int
     busy: bool
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,13 @@ def parsed(lines: list[str]) -> ObservedState | Unread:
     """Return what the records of files/observe.sh say; its manual page describes them."""
     if not lines or lines[-1] != "end":
         return Unread("its answer came incomplete")
-    records, texts = _split(lines[:-1])
-    if "unreadable" in records:
-        return Unread(records["unreadable"][0])
-    if "odd" in records:
-        odd = "; ".join("{} is {}".format(*record.split()) for record in records["odd"])
-        return Unread(f"{odd}; expected regular files (ls -l shows - as the first character)")
     try:
+        records, texts = _split(lines[:-1])
+        if "unreadable" in records:
+            return Unread(records["unreadable"][0])
+        if "odd" in records:
+            odd = "; ".join("{} is {}".format(*record.split()) for record in records["odd"])
+            return Unread(f"{odd}; expected regular files (ls -l shows - as the first character)")
         return _state(records, texts)
     except (KeyError, ValueError, IndexError) as error:
         return Unread(f"its answer could not be understood: {error!r}")
@@ -154,7 +155,9 @@ def _decoded(lines: list[str], encoding: str) -> str:
 
 
 def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedState:
-    parameters = main_cf_parameters(texts["main.cf"])
+    manifest = _manifest(records.get("manifest", []))
+    # What the last rollout kept wins: a main.cf that lost its queue_directory is not to lose the queue.
+    parameters = {**main_cf_parameters(texts.get("main.cf", "")), **(manifest.loaded if manifest else {})}
     defaults = dict(_assignments(records["default"]))
     kept = {name: parameters[name] for name in HOST_PARAMETERS if name in parameters}
     version = re.match(r"(\d+)\.(\d+)", defaults["mail_version"])
@@ -174,7 +177,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         live=dict(_live_files(records.get("file", []))),
         texts=texts,
         missing_users=frozenset(records.get("nouser", [])),
-        manifest=_manifest(records["manifest"]) if "manifest" in records else None,
+        manifest=manifest,
         journal=_pairs(records["journal"]) if "journal" in records else None,
         lock=_lock(records) if "lock" in records else None,
     )
@@ -190,9 +193,12 @@ def _pairs(records: list[str]) -> dict[str, str]:
     return {word: rest for word, _, rest in (record.partition(" ") for record in records)}
 
 
-def _manifest(records: list[str]) -> Manifest:
+def _manifest(records: list[str]) -> Manifest | None:
+    """Return the manifest, None where there is none or where it was cut off before its last line."""
+    if records[-1:] != ["end"]:
+        return None
     digests, loaded = {}, {}
-    for record in records:
+    for record in records[:-1]:
         word, first, *rest = record.split(" ")
         if word == "file":
             digests[rest[0]] = first

@@ -15,11 +15,15 @@ from mailproxy.run import Run, run_of
 
 
 class _Program(StringCommand):
-    """A program under files/ that tells the run how it ended, and the user what it printed."""
+    """A program under files/ that tells the run how it ended, and the user what it printed.
 
-    def __init__(self, run: Run, text: str, stdin: str = ""):
+    A host on which it succeeded is added to reached; whatever pyinfra goes on with, only success gets it there.
+    """
+
+    def __init__(self, run: Run, text: str, stdin: str = "", reached: set[str] | None = None):
         super().__init__(text, _stdin=stdin)
         self.run = run
+        self.reached = reached
 
     def execute(self, state: State, host: Host, connector_arguments: Any) -> Any:
         """Run it; False and a reason in the ledger when it failed or was cut off."""
@@ -29,9 +33,11 @@ class _Program(StringCommand):
             self.run.fail(host, "the connection was lost or timed out")
             raise
         if not status:
-            self.run.fail(
-                host, " ".join(output.stderr_lines).removeprefix("mailproxy: ") or "it ended without a reason"
-            )
+            reason = " ".join(output.stderr_lines).removeprefix("mailproxy: ")
+            self.run.fail(host, reason or "it ended without a reason")
+        elif self.reached is not None:
+            self.run.succeed(host)
+            self.reached.add(host.name)
         for line in output.stdout_lines:
             if status and line != "staged":
                 host.log(line)
@@ -58,12 +64,14 @@ def stage(plan: Plan | None) -> Generator[PyinfraCommand, None, None]:
     run = run_of(context.state)
     if plan is None:
         yield _Refuse(f"nothing was touched: {run.failed[host.name]}")
+    elif plan.is_empty and host.name in run.stale_locks:
+        yield _Program(run, command("release", plan.directory, run.stale_locks[host.name]))
     elif plan.is_empty:
         host.noop("it is as declared")
     else:
         stale = run.stale_locks.get(host.name, "")
-        yield _Program(run, command("stage", plan.directory, run.token, run.holder, stale), change(plan))
-        run.staged.add(host.name)
+        text = command("stage", plan.directory, run.token, run.holder, stale)
+        yield _Program(run, text, change(plan), run.staged)
 
 
 @operation()
@@ -79,8 +87,7 @@ def activate(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
         return
     if state.is_executing and run.activated.intersection(before):
         time.sleep(run.bake_seconds)
-    yield _Program(run, command("activate", plan.directory, run.token))
-    run.activated.add(host.name)
+    yield _Program(run, command("activate", plan.directory, run.token), reached=run.activated)
 
 
 def _reason_to_refuse(run: Run, before: list[str]) -> str:

@@ -75,6 +75,7 @@ class Plan:
     directory: str
     files: tuple[FileChange, ...] = ()
     indexes: tuple[Index, ...] = ()
+    gone: tuple[str, ...] = ()
     bridge: Entries | None = None
     swaps: tuple[tuple[str, str], ...] = ()
     service: Service = Service("none", "")
@@ -121,15 +122,17 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     )
     if plan.is_empty:
         return plan
-    swaps, late_swaps, bridge = _swaps(desired, files, indexes, observed)
+    gone, bridge = _bridge(desired, files, indexes, observed)
+    swaps, late_swaps = _swaps(files, indexes, gone, bridge)
     return dataclasses.replace(
         plan,
+        gone=gone,
         bridge=bridge,
         swaps=swaps,
         late_swaps=late_swaps,
         queries=tuple(_queries(desired, table_type, observed)),
         base={name: observed.digest(name) for name in (*FILES, *observed.live)},
-        loaded={**wanted, TABLE_TYPE: table_type},
+        loaded={**wanted, **observed.postfix.kept, TABLE_TYPE: table_type},
         # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
         checks_main_cf="main.cf" in {change.desired.name for change in files} or observed.manifest is None,
     )
@@ -175,7 +178,7 @@ def _indexes(
 
 def _tables(desired: DesiredState) -> dict[str, Entries]:
     """Return the entries of the indexed tables by the name of their source; TABLES, in that order."""
-    entries = (desired.aliases, routes(desired.relay_domains, desired.relay_subdomains))
+    entries = (desired.aliases, routes(desired))
     return dict(zip(TABLES, entries, strict=True))
 
 
@@ -210,10 +213,12 @@ def _service(
     if not observed.running:
         return Service("start", "Postfix is not running")
     live = _effective(main_cf_parameters(observed.texts.get("main.cf", "")), observed)
-    loaded = {**live, **observed.manifest.loaded} if observed.manifest else live
+    recorded = observed.manifest.loaded if observed.manifest else {}
     for name in RESTART_PARAMETERS:
-        if loaded[name].replace(",", " ").split() != wanted[name].replace(",", " ").split():
-            return Service("restart", f"{name} changes from {loaded[name]} to {wanted[name]}")
+        # Both, as nobody knows whether what stands in main.cf by somebody else's hand was started with.
+        for loaded in (live[name], recorded.get(name, wanted[name])):
+            if loaded.replace(",", " ").split() != wanted[name].replace(",", " ").split():
+                return Service("restart", f"{name} changes from {loaded} to {wanted[name]}")
     changed = [change.desired.name for change in files if change.desired.name in READ_ONCE]
     if changed:
         return Service("reload", f"{', '.join(changed)} {'changes' if len(changed) == 1 else 'change'}")
@@ -228,9 +233,9 @@ def _service(
 
 
 def _swaps(
-    desired: DesiredState, files: tuple[FileChange, ...], indexes: tuple[Index, ...], observed: ObservedState
-) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...], Entries | None]:
-    """Return the renames before and after Postfix reads the change, and the transport table for the time between.
+    files: tuple[FileChange, ...], indexes: tuple[Index, ...], gone: tuple[str, ...], bridge: Entries | None
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    """Return the renames before and after Postfix reads the change, as pairs of staged and live name.
 
     Every intermediate state is safe: a domain has its route before it is accepted, and keeps it until it is refused.
     A table is renamed before its source, as Postfix warns of a table that is older than its source.
@@ -239,8 +244,7 @@ def _swaps(
     parts = {index.table: [*index.files] for index in indexes}
     for name in TABLES:
         parts[name] = parts.get(name, []) + ([name] if name in changed else [])
-    removed, bridge = _bridge(desired, files, indexes, observed)
-    first = [] if removed else parts["transport"]
+    first = [] if gone else parts["transport"]
     names = [
         *first,
         *parts["aliases"],
@@ -250,24 +254,25 @@ def _swaps(
     if bridge:
         (index,) = (index for index in indexes if index.table == "transport")
         swaps = [(f"{BRIDGE}.{suffix}", f"transport.{suffix}") for suffix in SUFFIXES[index.type]] + swaps
-    late = [(name, name) for name in parts["transport"]] if removed else []
-    return tuple(swaps), tuple(late), bridge
+    late = [(name, name) for name in parts["transport"]] if gone else []
+    return tuple(swaps), tuple(late)
 
 
 def _bridge(
     desired: DesiredState, files: tuple[FileChange, ...], indexes: tuple[Index, ...], observed: ObservedState
-) -> tuple[bool, Entries | None]:
-    """Return whether routes go away, and the routes of both sides where others come or change at the same time."""
+) -> tuple[tuple[str, ...], Entries | None]:
+    """Return whose routes go away, and the routes of both sides where others come or change at the same time."""
     before = next((change.observed for change in files if change.desired.name == "transport"), None)
     if before is None:
-        return False, None
-    old, new = table_entries(before.text), routes(desired.relay_domains, desired.relay_subdomains)
-    if not set(old) - set(new):
-        return False, None
+        return (), None
+    old, new = table_entries(before.text), routes(desired)
+    gone = tuple(sorted(set(old) - set(new)))
+    if not gone:
+        return (), None
     bridge = Entries({**old, **new})
     (index,) = (index for index in indexes if index.table == "transport")
     is_live = bridge == old and not _why_stale(index, observed)
-    return True, None if is_live else bridge
+    return gone, None if is_live else bridge
 
 
 def _drops(table_type: str, observed: ObservedState) -> tuple[str, ...]:
@@ -301,5 +306,5 @@ def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
         names = [name for name, value in desired.aliases.items() if user in value.lower().replace(",", " ").split()]
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
     if observed.lock is not None:
-        at_work = ", and at work now" if observed.lock.busy else ""
-        yield f"locked by {observed.lock.holder}, {observed.lock.age} s ago{at_work}"
+        state = ", and at work now" if observed.lock.busy else "; that run is over" if observed.lock.stale else ""
+        yield f"locked by {observed.lock.holder}, {observed.lock.age} s ago{state}"

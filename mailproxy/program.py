@@ -55,6 +55,7 @@ def _records(plan: Plan) -> Iterator[str]:
     for repair in plan.repairs:
         yield f"note {repair}"
     yield from (f"loaded {name} {value}" for name, value in plan.loaded.items())
+    yield from (f"gone {domain}" for domain in plan.gone)
     yield from (f"swap {staged} {live}" for staged, live in plan.swaps)
     yield f"service {plan.service.action}"
     yield from (f"swap {staged} {live}" for staged, live in plan.late_swaps)

@@ -87,7 +87,7 @@ def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
         "mynetworks": _mynetworks(desired.mynetworks),
         "aliases": _aliases(desired.aliases),
         "relaydomains": _relaydomains(desired.relay_domains),
-        "transport": _transport(desired.relay_domains, desired.relay_subdomains),
+        "transport": transport_table(routes(desired)),
     }
 
 
@@ -99,7 +99,7 @@ def rendered_without_host(desired: DesiredState) -> dict[str, Content]:
             _mynetworks(desired.mynetworks),
             _aliases(desired.aliases),
             _relaydomains(desired.relay_domains),
-            _transport(desired.relay_domains, desired.relay_subdomains),
+            transport_table(routes(desired)),
         )
     }
 
@@ -109,15 +109,25 @@ def database_type(desired: DesiredState, postfix: HostPostfix) -> str:
     return desired.database_type or desired.main_cf.get("default_database_type", postfix.default_database_type)
 
 
-@lru_cache(maxsize=1024)
-def routes(relay_domains: Entries, relay_subdomains: bool) -> Entries:
+def routes(desired: DesiredState) -> Entries:
     """Return the entries of the transport table.
 
     A subdomain is accepted wherever its parent is unless relay_domains is taken out of
-    parent_domain_matches_subdomains, but routed only by an entry ".parent" (transport(5)): the two agree here.
+    parent_domain_matches_subdomains, but routed only by an entry ".parent" (transport(5)): the two agree here. Where
+    that would catch the host's own names, which are delivered here (mydestination), they have a route of their own.
     """
-    below = {f".{domain}": hop for domain, hop in relay_domains.items()} if relay_subdomains else {}
-    return Entries({**relay_domains, **below})
+    if not desired.relay_subdomains:
+        return desired.relay_domains
+    names = (desired.myhostname, f"localhost.{desired.mydomain}")
+    parents = {name: [name.split(".", n)[n] for n in range(1, name.count(".") + 1)] for name in names}
+    own = tuple(name for name in names if not desired.relay_domains.keys().isdisjoint(parents[name]))
+    return _routes_with_subdomains(desired.relay_domains, own)
+
+
+@lru_cache(maxsize=1024)
+def _routes_with_subdomains(relay_domains: Entries, own: tuple[str, ...]) -> Entries:
+    below = {f".{domain}": hop for domain, hop in relay_domains.items()}
+    return Entries({**dict.fromkeys(own, "local:"), **relay_domains, **below})
 
 
 @cache
@@ -146,10 +156,6 @@ def _aliases(aliases: Entries) -> Content:
 @lru_cache(maxsize=1024)
 def _relaydomains(relay_domains: Entries) -> Content:
     return _content("relaydomains", domains=list(relay_domains))
-
-
-def _transport(relay_domains: Entries, relay_subdomains: bool) -> Content:
-    return transport_table(routes(relay_domains, relay_subdomains))
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ from mailproxy.render import FILES, Content
 Outcome = Plan | Refusal | Unread
 
 # Values that no review may show, by the name of their main.cf parameter.
-_SECRET = re.compile(r"^(\w*(?:password|passwd|secret)\s*=\s*).+$", re.MULTILINE)
+_SECRET = re.compile(r"^(\w*(?:pass|secret|_pw)\w*\s*=\s*).+(?:\n[ \t].*)*$", re.MULTILINE)
 _NAMED_HOSTS = 4
 # Stands for a host's own name in main.cf, so that a change of many hosts is one.
 _OWN_NAME = "<the host's name>"

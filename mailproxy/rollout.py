@@ -19,19 +19,16 @@ class Wave:
     hosts: tuple[str, ...]
 
 
-def default_rollout(groups: Mapping[str, Sequence[str]]) -> Rollout:
-    """Return the order that holds where none is declared: the group canary, if there is one, then the rest."""
-    return Rollout(waves=(CANARY, "100%") if groups.get(CANARY) else ("100%",))
-
-
 def waves(rollout: Rollout, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[Wave, ...]:
     """Return the waves in which hosts are activated, each host once, in the order of the inventory.
 
     A wave is the name of a group; a number of hosts; or a percentage: the share of all hosts that is done when the
-    wave is. What no wave names follows in a last one. Raises ValueError for a wave that names nothing.
+    wave is. What no wave names follows in a last one. Without a declaration the group canary goes first, if there is
+    one, and then the rest. Raises ValueError for a wave that names nothing.
     """
     left, found = list(hosts), list[Wave]()
-    for wave in rollout.waves:
+    default = (CANARY, "100%") if groups.get(CANARY) else ("100%",)
+    for wave in default if rollout.waves is None else rollout.waves:
         chosen = _chosen(wave, left, len(hosts), groups)
         left = [host for host in left if host not in set(chosen)]
         if chosen:

@@ -1,5 +1,6 @@
 """One run of pyinfra over a fleet: what is declared, what each host's plan is, and how far each host has come."""
 
+import dataclasses
 import io
 import os
 import re
@@ -14,11 +15,12 @@ from pyinfra.api.facts import get_fact
 from mailproxy.declaration import declared, groups_of
 from mailproxy.facts import Observation
 from mailproxy.holder import is_stale, this_process
+from mailproxy.model import Rollout
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.plan import Plan, planned
 from mailproxy.program import expectation
 from mailproxy.review import Outcome, review
-from mailproxy.rollout import Wave, default_rollout, waves
+from mailproxy.rollout import Wave, waves
 
 _runs: WeakKeyDictionary[State, "Run"] = WeakKeyDictionary()
 
@@ -42,7 +44,7 @@ class Run:
                 self._settle(host, Unread("it could not be connected to"))
         first = next(iter(self.desired.values()), None)
         groups = groups_of(state.inventory)
-        rollout = (first.rollout if first else None) or default_rollout(groups)
+        rollout = (first.rollout if first else None) or Rollout()
         self.max_failures, self.bake_seconds = rollout.max_failures, rollout.bake_seconds
         self.waves: tuple[Wave, ...] = waves(rollout, [host.name for host in self.hosts], groups)
 
@@ -51,6 +53,7 @@ class Run:
         observed = _observed(host, expectation(self.desired[host.name]))
         if isinstance(observed, ObservedState) and observed.lock is not None and is_stale(observed.lock):
             self.stale_locks[host.name] = observed.lock.token
+            observed = dataclasses.replace(observed, lock=dataclasses.replace(observed.lock, stale=True))
         outcome = planned(self.desired[host.name], observed) if isinstance(observed, ObservedState) else observed
         self._settle(host, outcome)
         self._preparing.discard(host.name)
@@ -69,6 +72,11 @@ class Run:
         self.failed[host.name] = reason
         # pyinfra's exit status follows from this; the host stays active, so that its operations can say why.
         host.state.failed_hosts.add(host)
+
+    def succeed(self, host: Host) -> None:
+        """Take back a failure that a retry has made good."""
+        self.failed.pop(host.name, None)
+        host.state.failed_hosts.discard(host)
 
     def has_change(self, host: Host) -> bool:
         """Whether there is a plan for a host with something to do in it."""

@@ -25,6 +25,8 @@ content mynetworks hex
 nouser nobody2
 manifest file aaaa main.cf
 manifest loaded inet_interfaces 10.1.0.1, 127.0.0.1
+manifest loaded mail_owner _postfix
+manifest end
 journal generation 3
 lock token t1
 lock holder alice@ci process 7 of x
@@ -39,13 +41,14 @@ def test_the_records_are_read() -> None:
     host = parsed(ANSWER.splitlines())
     assert isinstance(host, ObservedState)
     assert host.postfix.version == (3, 7)
-    assert dict(host.postfix.kept) == {"queue_directory": "/srv/queue"}
+    # One from main.cf; one from the manifest, which main.cf has lost since.
+    assert dict(host.postfix.kept) == {"queue_directory": "/srv/queue", "mail_owner": "_postfix"}
     assert host.texts["main.cf"] == "# a comment\nqueue_directory = /srv/queue\n\nmyhostname = a\n"
     assert host.texts["mynetworks"] == "12\\xe9\n"
     assert not host.live["aliases.db"].is_ours_alone
     assert host.digest("transport") is None
     assert host.manifest is not None
-    assert host.manifest.loaded == {"inet_interfaces": "10.1.0.1, 127.0.0.1"}
+    assert host.manifest.loaded == {"inet_interfaces": "10.1.0.1, 127.0.0.1", "mail_owner": "_postfix"}
     assert host.journal == {"generation": "3"}
     assert host.lock is not None
     assert (host.lock.token, host.lock.holder, host.lock.age, host.lock.busy) == (
@@ -60,6 +63,16 @@ def test_the_records_are_read() -> None:
 @pytest.mark.parametrize("length", range(len(ANSWER.splitlines())))
 def test_an_answer_that_was_cut_off_is_no_answer(length: int) -> None:
     assert parsed(ANSWER.splitlines()[:length]) == Unread("its answer came incomplete")
+
+
+def test_a_manifest_that_was_cut_off_is_none() -> None:
+    host = parsed([line for line in ANSWER.splitlines() if line != "manifest end"])
+    assert isinstance(host, ObservedState)
+    assert host.manifest is None
+
+
+def test_what_a_login_shell_says_is_no_traceback() -> None:
+    assert isinstance(parsed(["| hello |", *ANSWER.splitlines()]), Unread)
 
 
 def test_a_reason_of_the_host_is_passed_on() -> None:

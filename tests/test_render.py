@@ -55,6 +55,13 @@ def test_subdomains_are_accepted_exactly_where_they_are_routed() -> None:
     assert "\n.example.com smtp:[10.1.0.2]\n" in below["transport"].text
 
 
+def test_the_hosts_own_names_are_delivered_here_also_below_a_relay_domain() -> None:
+    lines = rendered(desired(relay_subdomains=True), postfix())["transport"].text.splitlines()
+    assert {"mx1.example.com local:", "localhost.example.com local:"} <= set(lines)
+    elsewhere = rendered(desired(relay_subdomains=True, relay_domains={"other.example": "smtp:[10.1.0.2]"}), postfix())
+    assert "local:" not in elsewhere["transport"].text
+
+
 def test_the_hosts_own_installation_is_kept_unless_declared() -> None:
     kept = postfix(queue_directory="/var/spool/elsewhere", mail_owner="_postfix")
     assert parameter(rendered(desired(), kept)["main.cf"].text, "queue_directory") == "/var/spool/elsewhere"

@@ -16,6 +16,7 @@ from tests.fleet.controller import (
     private_names,
     replaced,
     reply_to,
+    send,
     tree,
 )
 
@@ -183,6 +184,49 @@ def test_a_bad_number_is_refused_with_the_reason_of_postfix(controller: Controll
     assert "bad numerical configuration: default_process_limit = many" in result.log
 
 
+@pytest.mark.parametrize("rule", ["permit_mynetworks, reject_unauth_destinatoin", "permit", ""])
+def test_restrictions_with_which_smtpd_would_not_serve_are_refused(controller: Controller, rule: str) -> None:
+    before = [live(host) for host in controller.fleet.hosts]
+    controller.declare(main_cf={"smtpd_relay_restrictions": rule, "smtpd_recipient_restrictions": ""})
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "smtpd does not start with this main.cf" in result.log
+    assert [live(host) for host in controller.fleet.hosts] == before
+
+
+def test_a_route_by_a_transport_that_master_cf_does_not_have_is_refused(controller: Controller) -> None:
+    controller.declare(relay_domains={**GUIDE, "added.example": "stmp:[10.1.0.2]"})
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "transport names what is no service in master.cf: stmp; nothing was touched" in result.log
+
+
+def test_mail_that_is_queued_for_a_removed_domain_keeps_its_route(controller: Controller) -> None:
+    fleet, host = controller.fleet, controller.fleet.hosts[0]
+    controller.declare(relay_domains={**GUIDE, "removed.example": "smtp:[10.1.0.77]"})
+    controller.roll_out()
+    send(fleet, host, "user@removed.example", "waiting")
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    result = controller.roll_out()
+    assert f"[{host.name}] routes of removed domains stay for 1 queued recipients" in result.log
+    assert reply_to(fleet, host, "user@removed.example")[0] == 554
+    assert host.run(["postmap", "-q", "removed.example", "hash:/etc/postfix/transport"]).stdout == "smtp:[10.1.0.77]\n"
+    assert_mail_flows(fleet, host, "added.example")
+    assert "1 to change, 2 as declared" in controller.run("--dry").review
+    host.run(["postsuper", "-d", "ALL"])
+    controller.roll_out()
+    assert "removed.example" not in live(host)["transport entries"]
+    controller.assert_converged()
+
+
+def test_going_on_after_errors_gets_no_host_past_its_stage(controller: Controller) -> None:
+    before = [live(host) for host in controller.fleet.hosts]
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"}, _continue_on_error=True)
+    with replaced(controller.fleet.hosts[1], "/usr/sbin/postmap", "exit 1"):
+        assert controller.run("-y").status == 1
+    assert [live(host) for host in controller.fleet.hosts] == before
+
+
 def test_problems_of_the_declaration_are_reported_at_once_and_no_host_is_touched(controller: Controller) -> None:
     before = [tree(host) for host in controller.fleet.hosts]
     controller.declare(
@@ -194,7 +238,10 @@ def test_problems_of_the_declaration_are_reported_at_once_and_no_host_is_touched
     assert (
         "group_data of the group all: relay_domains['example.com'] = 'smtp:10.1.0.2': expected brackets" in result.log
     )
-    assert "group_data of the group all: mynetworks[0] = '0.0.0.0/0': would relay for the whole internet" in result.log
+    assert (
+        "group_data of the group all: mynetworks[0] = '0.0.0.0/0': would relay for a large part of the internet"
+        in result.log
+    )
     assert "wave 'canery': expected a group of the inventory" in result.log
     assert "Traceback" not in result.everything
     assert [tree(host) for host in controller.fleet.hosts] == before

@@ -353,3 +353,35 @@ def test_a_host_without_postfix_is_named_with_the_reason(controller: Controller)
     assert result.status == 1
     assert "cannot go on: found no postconf in /usr/sbin" in result.review
     assert f"is Postfix installed?  [{host.name}]" in result.review
+
+
+def test_a_postfix_that_was_started_with_other_interfaces_is_restarted(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    host.run(["sh", "-c", "postconf -e inet_interfaces=loopback-only && postfix stop && postfix start"])
+    result = assert_finishes(controller, host)
+    assert "restart Postfix: inet_interfaces changes from loopback-only to all" in result.review
+
+
+def test_a_main_cf_that_was_deleted_comes_back_with_what_the_host_says_of_itself(newcomer: Controller) -> None:
+    host = newcomer.fleet.hosts[1]
+    host.run(["sh", "-c", "mkdir /var/lib/elsewhere && chown postfix /var/lib/elsewhere"])
+    host.run(["postconf", "-e", "data_directory=/var/lib/elsewhere"])
+    newcomer.roll_out()
+    host.run(["rm", "/etc/postfix/main.cf"])
+    assert_finishes(newcomer, host)
+    assert host.run(["postconf", "-h", "data_directory"]).stdout == "/var/lib/elsewhere\n"
+
+
+def test_an_abandoned_lock_is_cleared_up_also_where_nothing_else_is_to_do(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    put_lock(host, holder="alice@elsewhere process 7 of other", since=int(time.time()) - 4000)
+    assert "locked by alice@elsewhere process 7 of other" in controller.run("--dry").review
+    controller.roll_out()
+    assert private_names(host) == REST
+
+
+def test_a_manifest_that_was_cut_off_is_not_believed(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    host.run(["sh", "-c", "cd /etc/postfix/.mailproxy && sed -i '$d' manifest"])
+    result = assert_finishes(controller, host)
+    assert "reload Postfix: nothing says that Postfix has loaded these files" in result.review
