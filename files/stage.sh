@@ -141,6 +141,21 @@ check_transports() {
     [ -z "$unknown" ] || fail 13 "transport names what is no service in master.cf: ${unknown% }; nothing was touched"
 }
 
+# check_types - numbers and times are what their defaults are: a daemon that finds another dies when it is started,
+# which may be long after this. Values that refer to others are left alone, and what may be more than its default.
+check_types() {
+    wrong=$(postconf -d | awk '
+        FILENAME == "-" { type[$1] = ($3 ~ /^[0-9]+$/) ? "number" : ($3 ~ /^[0-9]+[smhdw]$/) ? "time" : ""; next }
+        !/^[a-z]/ || /\$/ || /^compatibility_level/ || /^[a-z_]*(_port|_feedback)[ =]/ { next }
+        {
+            name = $1; sub(/=.*/, "", name); value = $0; sub(/^[^=]*=[ \t]*/, "", value)
+            if (type[name] == "number" && value !~ /^[0-9]+$/) print name " = " value " (expected a number)"
+            if (type[name] == "time" && value !~ /^[0-9]+[smhdw]?$/) print name " = " value " (expected a time such as 5d)"
+        }
+    ' - "$stage/main.cf" | tr '\n' ' ')
+    [ -z "$wrong" ] || fail 13 "Postfix would not accept main.cf: ${wrong% }; nothing was touched"
+}
+
 # try_smtpd - start the host's own smtpd with the staged configuration, tables included: it ends at once where
 # restrictions are misspelled or would make an open relay, which no other check sees.
 try_smtpd() {
@@ -151,8 +166,17 @@ try_smtpd() {
         "$stage/main.cf" >"$stage/try/main.cf"
     settle "$stage/try/main.cf"
     sendmail=$(postconf -c "$PWD/$stage" -h sendmail_path)
-    printf 'QUIT\r\n' | "$sendmail" -C "$PWD/$stage/try" -bs >/dev/null 2>"$stage/said" ||
+    printf 'QUIT\r\n' >"$stage/quit"
+    "$sendmail" -C "$PWD/$stage/try" -bs <"$stage/quit" >/dev/null 2>"$stage/said" &
+    trial=$!
+    # Where the live Postfix is down or broken smtpd waits for it, and the trial tells nothing.
+    { sleep 5 && kill "$trial"; } </dev/null >/dev/null 2>&1 &
+    watchdog=$!
+    wait "$trial" && status=0 || status=$?
+    kill "$watchdog" 2>/dev/null || :
+    if [ "$status" -ne 0 ] && [ "$status" -lt 128 ]; then
         fail 13 "smtpd does not start with this main.cf: $(said)(the mail log has its reason); nothing was touched"
+    fi
 }
 
 # check_configuration - have this host's Postfix read the staged main.cf. postconf exits 0 on unknown
@@ -165,6 +189,7 @@ check_configuration() {
     if ! grep -q '^check main.cf$' "$stage/change"; then
         return 0
     fi
+    check_types
     postfix -c "$PWD/$stage" check >/dev/null 2>"$stage/said" </dev/null ||
         fail 13 "postfix check failed: $(said)(the mail log has its reason); nothing was touched"
     try_smtpd

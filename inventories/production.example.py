@@ -4,6 +4,8 @@ Every list is a group; group_data/GROUP.py holds what is declared for it. A host
 (myhostname) unless group_data says otherwise; ssh_hostname is for hosts that are reached under another one.
 """
 
+from pathlib import Path as _Path
+
 proxies = [
     ("mx1.example.com", {"ssh_hostname": "192.0.2.11"}),
     ("mx2.example.com", {"ssh_hostname": "192.0.2.12"}),
@@ -19,6 +21,7 @@ all = (
     {
         "ssh_user": "deploy",
         "_sudo": True,
-        "ssh_known_hosts_file": "inventories/known_hosts",
+        "ssh_known_hosts_file": str(_Path(__file__).resolve().parent / "known_hosts"),
+        "ssh_strict_host_key_checking": "yes",
     },
 )

@@ -65,16 +65,21 @@ def source_of(host: Host, key: str) -> str:
 
 
 def _declares(path: Path, name: str, value: Any) -> bool:
-    """Whether a file assigns that literal to that name: pyinfra reads several folders and does not say which."""
+    """Whether a file gives that name that value: pyinfra reads several folders and does not say which.
+
+    A value that is put together, as by x["y"] = "z", is not followed.
+    """
     try:
         body = ast.parse(path.read_text(encoding="utf-8")).body
     except (OSError, SyntaxError, UnicodeError):
         return False
-    assigned = [
-        node.value
-        for node in body
-        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets)
-    ]
+    assigned = []
+    for node in (node for node in body if isinstance(node, ast.Assign)):
+        for to in node.targets:
+            if isinstance(to, ast.Name) and to.id == name:
+                assigned.append(node.value)
+            elif isinstance(to, ast.Subscript) and isinstance(to.value, ast.Name) and to.value.id == name:
+                return True
     try:
         return any(ast.literal_eval(node) == value for node in assigned)
     except ValueError:
@@ -133,6 +138,8 @@ def _relay_domains_of_file(path: str) -> tuple[dict[str, str], tuple[Problem, ..
             problems.append(Problem("relay_domains", where, "names a domain a second time; expected it once"))
         else:
             entries[words[0].lower()] = words[1].strip()
+    if not entries and not problems:
+        problems.append(Problem("relay_domains", repr(path), "holds no domain; to relay none, declare {}"))
     return entries, tuple(problems)
 
 

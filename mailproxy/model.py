@@ -4,7 +4,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetPydanticSchema, WrapValidator
 
@@ -141,6 +141,14 @@ def _refuse_unless(holds: bool, reason: str) -> None:
         raise ValueError(reason)
 
 
+def wave(value: Any) -> str | int:
+    """Return what names the hosts of a wave, or refuse it."""
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    is_share = isinstance(value, str) and (not value.endswith("%") or bool(re.fullmatch(r"100%|[1-9][0-9]?%", value)))
+    _refuse_unless(is_number or is_share, "expected a group, a number of hosts, or a percentage from 1% to 100%")
+    return cast("str | int", value)
+
+
 def alias_name(value: str) -> str:
     """Return the local part that an alias redirects, in lower case as postalias folds it, or refuse it."""
     name = single_line(value).lower()
@@ -184,9 +192,6 @@ def _parameter_text(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
         return ", ".join(item.strip() for item in value)
     return value
-
-
-Raw = TypeVar("Raw")
 
 
 def _once_per_content() -> Callable[[Any, Callable[[Any], Entries]], Entries]:
@@ -259,7 +264,7 @@ class Rollout(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    waves: tuple[str | Annotated[int, Field(gt=0, strict=True)], ...] | None = None
+    waves: tuple[Annotated[Any, AfterValidator(wave)], ...] | None = None
     bake_seconds: Annotated[int, Field(ge=0, strict=True)] = 0
     max_failures: Annotated[int, Field(ge=0, strict=True)] = 0
 

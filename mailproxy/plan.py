@@ -212,6 +212,8 @@ def _service(
 ) -> Service:
     if not observed.running:
         return Service("start", "Postfix is not running")
+    if "main.cf" not in observed.live:
+        return Service("restart", "its daemons ended for want of a main.cf, and are not started again for a while")
     live = _effective(main_cf_parameters(observed.texts.get("main.cf", "")), observed)
     recorded = observed.manifest.loaded if observed.manifest else {}
     for name in RESTART_PARAMETERS:

@@ -70,7 +70,9 @@ def problems(**keys: Any) -> list[str]:
         ({"main_cf": {"smtpd_banner": "a\nrelay_domains = b"}}, "holds the control character"),
         ({"main_cf": {"a = b": "c"}}, "expected the name of a main.cf parameter"),
         ({"rollout": {"wave": ["canary"]}}, "rollout['wave'] = ['canary']: no such key"),
-        ({"rollout": {"waves": [0]}}, "greater than 0"),
+        ({"rollout": {"waves": [0]}}, "rollout['waves'][0] = 0: expected a group, a number of hosts, or a percentage"),
+        ({"rollout": {"waves": ["150%"]}}, "expected a group, a number of hosts, or a percentage from 1% to 100%"),
+        ({"rollout": {"waves": [True]}}, "expected a group, a number of hosts, or a percentage"),
     ],
 )
 def test_a_mistake_is_refused_with_what_was_found_and_expected(keys: dict[str, Any], expected: str) -> None:

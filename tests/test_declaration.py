@@ -91,6 +91,30 @@ def test_a_file_of_domains_that_is_not_there_is_a_problem_and_no_traceback() -> 
     assert "relay_domains = 'no/such/file': cannot be read as a file of domains" in message(fleet)
 
 
+def test_an_empty_file_of_domains_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "domains").write_text("# the export went wrong\n")
+    fleet = inventory({"mx1.example.com": {}}, all={"relay_domains": str(tmp_path / "domains")})
+    assert "holds no domain; to relay none, declare {}" in message(fleet)
+
+
+def test_a_key_that_is_nearly_one_of_ours_is_not_ignored() -> None:
+    fleet = inventory({"mx1.example.com": {}}, all={"relay_domains": GUIDE, "mynetwork": ["10.0.0.0/8"], "motd": "x"})
+    text = message(fleet)
+    assert "mynetwork = ['10.0.0.0/8']: no such key; did you mean mynetworks?" in text
+    assert "motd" not in text
+
+
+def test_of_two_groups_the_one_that_counts_is_named() -> None:
+    fleet = inventory(
+        {"mx1.example.com": {}},
+        east=(["mx1.example.com"], {"database_type": "x"}),
+        west=(["mx1.example.com"], {"database_type": "y"}),
+    )
+    text = message(fleet)
+    counts = "west" if "'y'" in text else "east"
+    assert f"group_data of the group {counts}: database_type" in text
+
+
 def test_the_entries_of_a_file_are_checked_like_any_others(tmp_path: Path) -> None:
     path = tmp_path / "domains"
     path.write_text("# comment\n\nExample.com smtp:[10.1.0.2]\nexample.net\tsmtp:10.1.0.2\n")

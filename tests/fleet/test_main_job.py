@@ -194,6 +194,26 @@ def test_restrictions_with_which_smtpd_would_not_serve_are_refused(controller: C
     assert [live(host) for host in controller.fleet.hosts] == before
 
 
+def test_a_value_of_the_wrong_type_is_refused_before_a_daemon_dies_of_it(controller: Controller) -> None:
+    before = [live(host) for host in controller.fleet.hosts]
+    controller.declare(main_cf={"maximal_queue_lifetime": "2x", "qmgr_message_active_limit": "many"})
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "maximal_queue_lifetime = 2x (expected a time such as 5d)" in result.log
+    assert "qmgr_message_active_limit = many (expected a number)" in result.log
+    assert [live(host) for host in controller.fleet.hosts] == before
+    controller.declare(
+        main_cf={
+            "maximal_queue_lifetime": "2d",
+            "minimal_backoff_time": "${queue_run_delay}",
+            "smtpd_client_connection_rate_limit": 30,
+            "smtp_destination_concurrency_positive_feedback": "1/concurrency",
+        }
+    )
+    controller.roll_out()
+    controller.assert_converged()
+
+
 def test_a_route_by_a_transport_that_master_cf_does_not_have_is_refused(controller: Controller) -> None:
     controller.declare(relay_domains={**GUIDE, "added.example": "stmp:[10.1.0.2]"})
     result = controller.run("-y")
