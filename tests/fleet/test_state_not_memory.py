@@ -380,6 +380,18 @@ def test_an_abandoned_lock_is_cleared_up_also_where_nothing_else_is_to_do(contro
     assert private_names(host) == REST
 
 
+def test_a_lock_is_not_cleared_up_under_a_program_that_its_dead_controller_left_running(controller: Controller) -> None:
+    host = controller.fleet.hosts[1]
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    dead = f"root@{os.uname().nodename} process 4194304 of {boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    put_lock(host, holder=dead, since=int(time.time()), pid=1)
+    controller.run("-y")
+    assert "lock" in private_names(host)
+    put_lock(host, holder=dead, since=int(time.time()))
+    controller.roll_out()
+    assert private_names(host) == REST
+
+
 def test_a_manifest_that_was_cut_off_is_not_believed(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
     host.run(["sh", "-c", "cd /etc/postfix/.mailproxy && sed -i '$d' manifest"])
