@@ -174,12 +174,21 @@ answers() {
     }
 }
 
-# write_manifest - record what the running Postfix has loaded.
+# write_manifest - record what the running Postfix has loaded, with a copy of the sources: what differs from it later
+# is somebody else's hand.
 write_manifest() {
     live_digests >"$stage/now" || return 1
+    mkdir -p "$PRIVATE/loaded" || return 1
+    for name in $FILES; do
+        [ ! -f "$name" ] || printf '%s\n' "$name"
+    done >"$stage/sources"
+    # The names are ours and hold no blanks: splitting is wanted.
+    # shellcheck disable=SC2046
+    cp $(cat "$stage/sources") "$PRIVATE/loaded/" || return 1
     {
         # The last line tells a whole manifest from one that was cut off.
-        sed 's/^/file /' "$stage/now" && sed -n '/^loaded /p' "$stage/change" && echo end
+        sed 's/^/file /' "$stage/now" && sed -n -e '/^loaded /p' -e '/^record /p' "$stage/change" &&
+            printf 'record generation %s\nrecord activated %s\n' $((generation + 1)) "$(date +%s)" && echo end
     } >"$PRIVATE/manifest.new" &&
         mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest"
 }

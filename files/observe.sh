@@ -5,35 +5,46 @@
 #   observe.sh < expectation
 # DESCRIPTION
 #   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this), "user NAME" (an
-#   account that aliases lead to) and "types" (the table types are needed). Changes nothing and writes no file.
+#   account that aliases lead to), "types" (the table types are needed), "ask PARAMETER" (one that is declared) and
+#   "queue" (its length is needed). Changes nothing and writes no file.
 #   Prints one record a line, the last one being "end":
 #     default PARAMETER = VALUE (as compiled in); table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
 #     content NAME text|hex, followed by its lines, each behind "|";
 #     manifest LINE; journal LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock)
+#   Where a file is not the one that was loaded last, also its content then, as content loaded/NAME. Where that is so
+#   of main.cf, or it was never ours: effective PARAMETER = VALUE (of those that name domains, networks and aliases),
+#   builtin PARAMETER = VALUE (of those in main.cf and asked for), unused PARAMETER (that nothing reads), content PATH
+#   of the files they name, and unindexed PATH of a table whose source was edited after it was made.
+#   Where relay domains or routes differ from what is wanted, or the queue is asked for: queue MESSAGES, and queued
+#   DOMAIN RECIPIENTS for each domain that is relayed; "queue unread" where it cannot be listed.
 #   Where the host cannot be read: "unreadable REASON", then "end".
 #   It runs on every host in every run, so it starts as few processes as it can.
 # EXIT STATUS
 #   0 in every case in which the output is complete
+
+# The parameters that say who is relayed for, and how.
+RELAYING='mynetworks relay_domains transport_maps alias_maps relay_transport relayhost mydestination
+    parent_domain_matches_subdomains smtpd_relay_restrictions smtpd_recipient_restrictions myhostname mydomain'
 
 unreadable() {
     printf 'unreadable %s\nend\n' "$*"
     exit 0
 }
 
-# content NAME - print a file byte for byte. Lines as they are when they are printable ASCII and the last
+# content NAME [PATH] - print a file byte for byte. Lines as they are when they are printable ASCII and the last
 # one ends in a newline; else in hexadecimal, as the way back to the controller carries only UTF-8 lines.
 content() {
-    name=$1
+    name=$1 path=${2:-$1}
     # What is not printable, and the last byte: of a plain text that is the newline and nothing else.
     # shellcheck disable=SC2046
-    set -- $({ tr -d '\11\12\40-\176' <"$name" && tail -c 1 "$name"; } | od -An -v -tx1)
+    set -- $({ tr -d '\11\12\40-\176' <"$path" && tail -c 1 "$path"; } | od -An -v -tx1)
     if [ "$*" = 0a ]; then
         printf 'content %s text\n' "$name"
-        sed 's/^/|/' "$name"
+        sed 's/^/|/' "$path"
     else
         printf 'content %s hex\n' "$name"
-        od -An -v -tx1 "$name" | sed 's/^/|/'
+        od -An -v -tx1 "$path" | sed 's/^/|/'
     fi
 }
 
@@ -58,6 +69,80 @@ files() {
     } | awk '
         NF == 2 { sub(/^\*/, "", $2); sum[$2] = $1; next }
         { print "file", $NF, sum[$NF], substr($1, 1, 10), $3, $4 }'
+}
+
+# tables - print "TYPE PATH" for each file that domains, networks, aliases and routes come from ($effective).
+tables() {
+    printf '%s\n' "$effective" | sed -n -e 's/^mynetworks *= *//p' -e 's/^relay_domains *= *//p' \
+        -e 's/^transport_maps *= *//p' -e 's/^alias_maps *= *//p' |
+        tr ', ' '[\n*]' | sed -e 's/^proxy://' -e 's/^\//file:\//' | sort -u |
+        while IFS=: read -r type path; do
+            case $type:$path in
+                file:/* | texthash:/* | hash:/* | btree:/* | lmdb:/* | cdb:/* | dbm:/*) ;;
+                *) continue ;;
+            esac
+            printf '%s %s\n' "$type" "$path"
+        done
+}
+
+# is_unindexed TYPE PATH - whether the source of a table is younger than the table.
+is_unindexed() {
+    case $1 in
+        hash | btree) index=$2.db ;;
+        lmdb | cdb) index=$2.$1 ;;
+        dbm) index=$2.pag ;;
+        *) return 1 ;;
+    esac
+    [ -f "$index" ] && [ -n "$(find "$2" -newer "$index" 2>/dev/null)" ]
+}
+
+# foreign - print what main.cf says by other means than the managed files.
+foreign() {
+    # postconf expands references to other parameters from 2.10 on.
+    # shellcheck disable=SC2086
+    effective=$(postconf -c "$PWD" -x $RELAYING 2>/dev/null || postconf -c "$PWD" $RELAYING 2>/dev/null) || :
+    printf '%s\n' "$effective" | sed 's/^/effective /'
+    # shellcheck disable=SC2046,SC2086
+    postconf -d $asked $(sed -n 's/^\([A-Za-z0-9_]\{1,\}\)[ 	]*=.*/\1/p' main.cf) 2>/dev/null | sed 's/^/builtin /'
+    postconf -c "$PWD" -n 2>&1 >/dev/null | sed -n 's/^.*: unused parameter: \([^ =]*\).*/unused \1/p'
+    tables | while read -r type path; do
+        ! is_unindexed "$type" "$path" || printf 'unindexed %s\n' "$path"
+        case " $FILES " in
+            *" ${path#"$PWD"/} "*) continue ;;
+        esac
+        if [ -f "$path" ]; then
+            content "$path"
+        else
+            printf 'content %s text\n' "$path"
+            postmap -c "$PWD" -s "$type:$path" 2>/dev/null | sed 's/^/|/'
+        fi
+    done
+}
+
+# relayed - print the words of what names relay domains, one a line.
+relayed() {
+    for name in relaydomains transport; do
+        [ ! -f "$name" ] || cat "$name"
+    done
+    [ -z "$effective" ] || tables | while read -r _ path; do
+        [ ! -f "$path" ] || cat "$path"
+    done
+    printf '%s\n' "$effective" | sed -n 's/^relay_domains *= *//p' | tr ', ' '[\n*]'
+}
+
+# queue - print how many messages wait, and how many recipients of them in each domain that is relayed.
+queue() {
+    listed=$(postqueue -c "$PWD" -p 2>/dev/null) || { echo 'queue unread' && return; }
+    { relayed && echo '|' && printf '%s\n' "$listed"; } | awk '
+        $0 == "|" { in_queue = 1; next }
+        !in_queue { known[tolower($1)]; next }
+        /^[0-9A-Za-z]/ && !/^Mail queue is empty/ { messages++ }
+        /^ / && /@/ {
+            domain = tolower($1); sub(/.*@/, "", domain)
+            while (!(domain in known) && sub(/^[^.]*\./, "", domain)) { }
+            if (domain in known) recipients[domain]++
+        }
+        END { print "queue", messages + 0; for (domain in recipients) print "queued", domain, recipients[domain] }'
 }
 
 # prefixed WORD FILE - print the lines of FILE, if there is one, each behind WORD.
@@ -91,14 +176,22 @@ if master_runs "$daemons"; then echo 'running yes'; else echo 'running no'; fi
 records=$(files)
 printf '%s\n' "$records"
 
-wanted=
+wanted='' asked='' effective='' queue_matters=''
 while IFS=' ' read -r word name value; do
     case $word in
         want) wanted="$wanted $name=$value" ;;
         user) id -u -- "$name" >/dev/null 2>&1 || printf 'nouser %s\n' "$name" ;;
         types) printf 'table_types %s\n' "$(postconf -m | tr '\n' ' ')" ;;
+        ask) asked="$asked $name" ;;
+        queue) queue_matters=yes ;;
     esac
 done
+loaded=
+if [ -f "$PRIVATE/manifest" ]; then
+    while IFS=' ' read -r word value name; do
+        [ "$word" != file ] || loaded="$loaded $name=$value"
+    done <"$PRIVATE/manifest"
+fi
 # A record of a file holds no blanks but those between its words: splitting is wanted.
 # shellcheck disable=SC2086
 set -- $records
@@ -107,12 +200,28 @@ while [ $# -gt 1 ]; do
         'file main.cf' | 'file mynetworks' | 'file aliases' | 'file relaydomains' | 'file transport')
             case "$wanted " in
                 *" $2=$3 "*) ;;
-                *) content "$2" ;;
+                *)
+                    content "$2"
+                    case $2 in relaydomains | transport) queue_matters=yes ;; esac
+                    ;;
+            esac
+            case "$loaded " in
+                *" $2=$3 "*) ;;
+                *)
+                    [ ! -f "$PRIVATE/loaded/$2" ] || content "loaded/$2" "$PRIVATE/loaded/$2"
+                    [ "$2" != main.cf ] || { foreign && queue_matters=yes; }
+                    ;;
             esac
             ;;
     esac
     shift
 done
+for name in $FILES; do
+    case "$loaded " in
+        *" $name="*) [ -e "$name" ] || [ ! -f "$PRIVATE/loaded/$name" ] || content "loaded/$name" "$PRIVATE/loaded/$name" ;;
+    esac
+done
+[ -z "$queue_matters" ] || queue
 prefixed manifest "$PRIVATE/manifest"
 prefixed journal "$PRIVATE/journal"
 if [ -f "$PRIVATE/lock" ]; then

@@ -12,7 +12,7 @@
 #     check main.cf                 have "postfix check" look at it; for the slowest of the checks only a new one
 #     table NAME TYPE COUNT SHA256  index NAME as TYPE; the sorted listing must have this digest
 #     gone DOMAIN, swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY VALUE, hit or miss, note TEXT,
-#     loaded NAME VALUE             kept for activate.sh, in this order
+#     loaded NAME VALUE, record NAME VALUE     kept for activate.sh, in this order
 #     end                           the last line; without it nothing is done
 #   Takes the lock, writes .mailproxy/stage.TOKEN/, and touches no live file. When it succeeds the lock and the
 #   stage stay for activate.sh; when it fails both are gone.

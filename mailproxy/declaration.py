@@ -9,16 +9,17 @@ from typing import Any
 
 from pydantic import ValidationError
 from pyinfra.api import Host, Inventory
-from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.arguments import all_argument_meta
 
 from mailproxy.check import Problem, validated
 from mailproxy.model import DesiredState, Rollout
 from mailproxy.rollout import waves
+from mailproxy.stop import StopError
 
 KEYS = tuple(DesiredState.model_fields)
 
 
-class DeclarationError(PyinfraError):
+class DeclarationError(StopError):
     """The desired state has problems; the message lists them all."""
 
 
@@ -40,15 +41,40 @@ def declared(inventory: Inventory, hosts: Sequence[Host]) -> dict[str, DesiredSt
 
 def literals(host: Host) -> dict[str, Any]:
     """Return the keys of the interface that group_data gives a host, names by their defaults."""
-    given = {key: value for key in KEYS if (value := host.data.get(key)) is not None}
+    given = {key: value for key in KEYS if (value := _value(host, key)) is not None}
     given.setdefault("myhostname", host.name)
     if isinstance(given["myhostname"], str):
         given.setdefault("mydomain", given["myhostname"].partition(".")[2] or given["myhostname"])
     return given
 
 
+def nearer(host: Host) -> dict[str, Any]:
+    """Return the keys of the interface that are declared for a host otherwise than for all."""
+    inventory = host.inventory
+    declared_for_it = {
+        *inventory.get_override_data(),
+        *inventory.get_host_data(host.name),
+        *_own_data(host),
+        *inventory.get_groups_data(host.groups),
+    }
+    return {key: _value(host, key) for key in KEYS if key in declared_for_it}
+
+
+def _value(host: Host, key: str) -> Any:
+    """Return what is declared under a key for a host, None where nothing is."""
+    inventory = host.inventory
+    if key in _own_data(host) and not {key} & {*inventory.get_override_data(), *inventory.get_host_data(host.name)}:
+        return _own_data(host)[key]
+    return host.data.get(key)
+
+
+def _own_data(host: Host) -> Mapping[str, Any]:
+    """Return what the file of group_data named after a host holds: pyinfra reads it, as of a group without hosts."""
+    return _group_data(host.inventory, host.name)
+
+
 def source_of(host: Host, key: str) -> str:
-    """Return where a key was declared for a host, in pyinfra's precedence: the file where that can be known."""
+    """Return where a key was declared for a host, in the order of precedence: the file where that can be known."""
     name = key.partition("[")[0]
     inventory = host.inventory
     if name in inventory.get_override_data():
@@ -56,11 +82,12 @@ def source_of(host: Host, key: str) -> str:
     if name in inventory.get_host_data(host.name):
         return f"the inventory, host {host.name}"
     # Of several groups that declare a key pyinfra takes the last.
-    for group in (*reversed(host.groups), "all"):
+    for group in (host.name, *reversed(host.groups), "all"):
         data = _group_data(inventory, group)
         if name in data:
             path = Path("group_data") / f"{group}.py"
-            return str(path) if _declares(path, name, data[name]) else f"group_data of the group {group}"
+            whose = "host" if group == host.name else "group"
+            return str(path) if _declares(path, name, data[name]) else f"group_data of the {whose} {group}"
     return "group_data"
 
 
@@ -111,8 +138,12 @@ def _validated(host: Host) -> tuple[DesiredState | None, tuple[Problem, ...]]:
 
 
 def _misspelled(host: Host) -> Iterator[Problem]:
-    """Yield the keys of group_data that are none of ours but nearly: they would be ignored without a word."""
-    for key, value in host.data.dict().items():
+    """Yield the keys of group_data that would be ignored without a word: nearly ours, or pyinfra's in a host's file."""
+    for key, value in _own_data(host).items():
+        if key.startswith("ssh_") or (key.startswith("_") and key in all_argument_meta):
+            reason = f"pyinfra does not look for it in a file named after a host; put it into the inventory, at {host}"
+            yield Problem(key, repr(value)[:80], reason)
+    for key, value in {**host.data.dict(), **_own_data(host)}.items():
         if key not in KEYS and not key.startswith(("_", "ssh_")):
             for meant in difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85):
                 yield Problem(key, repr(value)[:80], f"no such key; did you mean {meant}?")
@@ -145,8 +176,8 @@ def _relay_domains_of_file(path: str) -> tuple[dict[str, str], tuple[Problem, ..
 
 def _rollout_problems(host: Host, groups: Mapping[str, list[str]], first: Host) -> tuple[Problem, ...]:
     """Check that the fleet has one order of activation and that its waves exist."""
-    rollout = host.data.get("rollout")
-    if rollout != first.data.get("rollout"):
+    rollout = _value(host, "rollout")
+    if rollout != _value(first, "rollout"):
         reason = f"differs from that of {first.name}; a fleet has one order of activation"
         return (Problem("rollout", repr(rollout), reason),)
     try:

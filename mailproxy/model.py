@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetPydanticSchema, WrapValidator
@@ -284,3 +285,10 @@ class DesiredState(BaseModel):
     database_type: DatabaseType | None = None
     relay_subdomains: Annotated[bool, Field(strict=True)] = False
     rollout: Rollout | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 over what is declared, in hexadecimal: the same for the same declaration on any machine."""
+        fields = ((name, getattr(self, name)) for name in type(self).model_fields)
+        parts = [f"{name}={value.digest if isinstance(value, Entries) else repr(value)}" for name, value in fields]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()

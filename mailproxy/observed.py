@@ -3,12 +3,16 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from mailproxy.model import Entries
-from mailproxy.render import HOST_PARAMETERS, HostPostfix
+from mailproxy.render import HOST_PARAMETERS, MARK, HostPostfix
 
 # What every managed file and table is to be: readable by all, written by root alone.
 MODE = "-rw-r--r--"
+# What stands before the name of a file's content as it was when it was loaded.
+_LOADED = "loaded/"
+_BLANKS = r"\s+"
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,33 @@ class LiveFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the running Postfix has loaded, as the last activation recorded it."""
+    """What the running Postfix has loaded, as the last activation recorded it.
+
+    record says which activation that was: generation, activated (seconds since 1970), by, commit; each may be absent.
+    """
 
     digests: dict[str, str]
     loaded: dict[str, str]
+    record: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+        """All that it holds."""
+        return self.digests, self.loaded, self.record
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What main.cf says where it is not the one that was loaded last, in the host's own Postfix's words.
+
+    effective and builtin are parameters as they hold and as they would without main.cf; unused names those that nothing
+    reads, and unindexed the tables whose source was edited after they were made.
+    """
+
+    effective: dict[str, str]
+    builtin: dict[str, str]
+    unused: frozenset[str] = frozenset()
+    unindexed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -48,7 +75,9 @@ class Lock:
 class ObservedState:
     """A host as one round trip found it. A name that is not in live is absent on the host.
 
-    texts holds main.cf, and of the other files those that are not as expected; table_types is None unless asked for.
+    texts holds main.cf, of the other managed files those that are not as expected, and by their path the files that a
+    foreign main.cf names. loaded_texts holds what the drifted ones were when they were loaded. table_types is None
+    unless asked for; queue (messages) and queued (recipients by relay domain) where they were not or could not be read.
     """
 
     postfix: HostPostfix
@@ -60,6 +89,15 @@ class ObservedState:
     manifest: Manifest | None = None
     journal: dict[str, str] | None = None
     lock: Lock | None = None
+    loaded_texts: dict[str, str] = field(default_factory=dict, repr=False)
+    foreign: Foreign | None = None
+    queue: int | None = None
+    queued: dict[str, int] | None = None
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether a rollout has been here: its manifest says so, or where that was lost its main.cf."""
+        return self.manifest is not None or self.texts.get("main.cf", "").startswith(MARK)
 
     def digest(self, name: str) -> str | None:
         """Return the digest of a live file or table, None where it is absent."""
@@ -89,36 +127,71 @@ def parsed(lines: list[str]) -> ObservedState | Unread:
         return Unread(f"its answer could not be understood: {error!r}")
 
 
-def main_cf_parameters(text: str) -> dict[str, str]:
+@lru_cache(maxsize=1024)
+def main_cf_parameters(text: str) -> Entries:
     """Return the parameters that a main.cf sets, the last one of a name winning (postconf(5), SYNTAX)."""
-    return dict(_assignments(_logical_lines(text)))
+    return Entries(dict(_assignments(logical_lines(text))))
 
 
+@lru_cache(maxsize=1024)
 def table_entries(text: str) -> Entries:
     """Return the entries of a postmap(1) source: keys in lower case, the first of a key winning."""
+    return _first_of_each(map(table_entry, logical_lines(text)))
+
+
+def table_entry(line: str) -> tuple[str, str]:
+    """Return key and value of a logical line of a postmap(1) source; Postfix ignores a line whose value is empty."""
+    key, _, value = line.partition(" ")
+    return key.lower(), value.strip()
+
+
+@lru_cache(maxsize=1024)
+def alias_entries(text: str) -> Entries:
+    """Return the entries of a postalias(1) source, or of a table's listing: names in lower case, the first winning."""
+    return _first_of_each(map(alias_entry, logical_lines(text)))
+
+
+def alias_entry(line: str) -> tuple[str, str]:
+    """Return name and targets of a logical line of a postalias(1) source, as table_entry does."""
+    name, _, targets = line.partition(":" if ":" in line else " ")
+    return name.strip().strip('"').lower(), re.sub(r"\s*,\s*", ", ", targets.strip())
+
+
+def _first_of_each(pairs: Iterable[tuple[str, str]]) -> Entries:
     entries: dict[str, str] = {}
-    for line in _logical_lines(text):
-        key, _, value = line.partition(" ")
+    for key, value in pairs:
         if value:
-            entries.setdefault(key.lower(), value.strip())
+            entries.setdefault(key, value)
     return Entries(entries)
 
 
-def _logical_lines(text: str) -> Iterator[str]:
-    """Yield lines without comments and blank ones, continuations joined by a blank (postconf(5), postmap(1))."""
-    current = ""
-    for line in text.split("\n"):
+@lru_cache(maxsize=1024)
+def list_items(text: str) -> tuple[str, ...]:
+    """Return the items of a list file such as mynetworks: one or several a line, comments in the first column."""
+    lines = (line for line in text.split("\n") if not line.lstrip().startswith("#"))
+    return tuple(item for line in lines for item in line.replace(",", " ").split())
+
+
+def logical_lines(text: str) -> Iterator[str]:
+    """Yield lines without comments and blank ones, continuations and runs of blanks as one blank."""
+    return (re.sub(_BLANKS, " ", line) for _, line in numbered_lines(text))
+
+
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the logical lines of a file, each with the number of its first line (postconf(5), postmap(1))."""
+    begun, current = 0, ""
+    for number, line in enumerate(text.split("\n"), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
         if line[0].isspace():
-            current = f"{current} {stripped}"
+            begun, current = begun or number, f"{current} {stripped}"
         else:
             if current:
-                yield current
-            current = re.sub(r"\s+", " ", stripped)
+                yield begun, current
+            begun, current = number, stripped
     if current:
-        yield current
+        yield begun, current
 
 
 def _assignments(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -170,16 +243,36 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         defaults=Entries(defaults),
         kept=Entries(kept),
     )
+    own = {name: text for name, text in texts.items() if not name.startswith(_LOADED)}
+    queue = records.get("queue", ["unread"])[0]
     return ObservedState(
         postfix=postfix,
         table_types=frozenset(records["table_types"][0].split()) if "table_types" in records else None,
         running=records["running"][0] == "yes",
         live=dict(_live_files(records.get("file", []))),
-        texts=texts,
+        texts=own,
         missing_users=frozenset(records.get("nouser", [])),
         manifest=manifest,
         journal=_pairs(records["journal"]) if "journal" in records else None,
         lock=_lock(records) if "lock" in records else None,
+        loaded_texts={name.removeprefix(_LOADED): text for name, text in texts.items() if name not in own},
+        foreign=_foreign(records, parameters) if "effective" in records else None,
+        queue=int(queue) if queue.isdigit() else None,
+        queued={name: int(count) for name, count in _pairs(records.get("queued", [])).items()}
+        if queue.isdigit()
+        else None,
+    )
+
+
+def _foreign(records: dict[str, list[str]], parameters: Iterable[str]) -> Foreign:
+    builtin = dict(_assignments(records.get("builtin", [])))
+    # Postfix itself tells from 2.9 on; no parameter that is built in has a hyphen in its name.
+    misspelled = {name for name in parameters if "-" in name and name.replace("-", "_") in builtin}
+    return Foreign(
+        effective=dict(_assignments(records["effective"])),
+        builtin=builtin,
+        unused=frozenset(misspelled.union(records.get("unused", []))),
+        unindexed=frozenset(records.get("unindexed", [])),
     )
 
 
@@ -197,14 +290,16 @@ def _manifest(records: list[str]) -> Manifest | None:
     """Return the manifest, None where there is none or where it was cut off before its last line."""
     if records[-1:] != ["end"]:
         return None
-    digests, loaded = {}, {}
+    manifest = Manifest({}, {})
     for record in records[:-1]:
         word, first, *rest = record.split(" ")
         if word == "file":
-            digests[rest[0]] = first
+            manifest.digests[rest[0]] = first
         elif word == "loaded":
-            loaded[first] = " ".join(rest)
-    return Manifest(digests, loaded)
+            manifest.loaded[first] = " ".join(rest)
+        elif word == "record":
+            manifest.record[first] = " ".join(rest)
+    return manifest
 
 
 def _lock(records: dict[str, list[str]]) -> Lock:

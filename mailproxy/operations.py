@@ -71,7 +71,7 @@ def stage(plan: Plan | None) -> Generator[PyinfraCommand, None, None]:
     else:
         stale = run.stale_locks.get(host.name, "")
         text = command("stage", plan.directory, run.token, run.holder, stale)
-        yield _Program(run, text, change(plan), run.staged)
+        yield _Program(run, text, change(plan, run.record), run.staged)
 
 
 @operation()
@@ -93,9 +93,9 @@ def activate(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
 def _reason_to_refuse(run: Run, before: list[str]) -> str:
     """Return why a host may not go live now: another is not staged, or a wave before failed or is not over."""
     for name, why in run.failed.items():
-        if name not in run.staged:
+        if name not in run.staged and name not in run.left_behind:
             return f"{name} could not be staged ({why})"
-    badly = [name for name in before if name in run.failed]
+    badly = [name for name in before if name in run.failed and name not in run.left_behind]
     if len(badly) > run.max_failures:
         return f"{badly[0]} failed in an earlier wave ({run.failed[badly[0]]})"
     for name in run.changing:

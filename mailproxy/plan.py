@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
+from mailproxy.changes import Change, Difference, difference
+from mailproxy.gates import Gate, gates
+from mailproxy.meaning import UNROUTED
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import ObservedState, main_cf_parameters, table_entries
 from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
@@ -22,6 +25,8 @@ SUFFIXES = {"hash": ("db",), "btree": ("db",), "lmdb": ("lmdb",), "cdb": ("cdb",
 # The word of the manifest for the type of the tables: hash and btree share file names.
 TABLE_TYPE = "table_type"
 BRIDGE = "bridge"
+# Why a file is replaced that somebody edited.
+EDITED = "edited on the host since the last rollout"
 # How many of its changed keys a live table is asked for after the swap.
 QUERIES = 3
 
@@ -70,7 +75,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that happens on one host, in the order of its fields from files to queries."""
+    """All that happens on one host, in the order of its fields from files to queries.
+
+    changes says the same in the language of domains, by subject; gates what of it needs approval.
+    """
 
     directory: str
     files: tuple[FileChange, ...] = ()
@@ -82,6 +90,9 @@ class Plan:
     late_swaps: tuple[tuple[str, str], ...] = ()
     drops: tuple[str, ...] = ()
     queries: tuple[Query, ...] = field(default=(), repr=False)
+    changes: tuple[tuple[Change, ...], ...] = field(default=(), repr=False)
+    gates: tuple[Gate, ...] = ()
+    is_managed: bool = True
     repairs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     base: Mapping[str, str | None] = field(default_factory=dict, repr=False)
@@ -111,21 +122,27 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     files = tuple(_file_changes(contents, observed))
     indexes = tuple(_indexes(desired, table_type, files, observed))
     wanted = _effective(main_cf_parameters(contents["main.cf"].text), observed)
+    service = _service(contents, files, wanted, observed)
     plan = Plan(
         directory=observed.postfix.config_directory,
         files=files,
         indexes=indexes,
-        service=_service(contents, files, wanted, observed),
+        service=service,
         drops=_drops(table_type, observed),
+        is_managed=observed.is_managed,
         repairs=tuple(_repairs(observed)),
         warnings=tuple(_warnings(desired, observed)),
     )
     if plan.is_empty:
         return plan
+    found = difference(contents, observed)
     gone, bridge = _bridge(desired, files, indexes, observed)
     swaps, late_swaps = _swaps(files, indexes, gone, bridge)
     return dataclasses.replace(
         plan,
+        changes=found.changes,
+        gates=gates(found, service.action, observed),
+        warnings=(*plan.warnings, *_warnings_of_taking_over(found, observed)),
         gone=gone,
         bridge=bridge,
         swaps=swaps,
@@ -161,7 +178,7 @@ def _difference(name: str, observed: ObservedState) -> str:
     if observed.manifest is None:
         return "not managed until now"
     if observed.manifest.digests.get(name) != observed.digest(name):
-        return "edited on the host since the last rollout"
+        return EDITED
     return "declared"
 
 
@@ -309,4 +326,15 @@ def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
     if observed.lock is not None:
         state = ", and at work now" if observed.lock.busy else "; that run is over" if observed.lock.stale else ""
-        yield f"locked by {observed.lock.holder}, {observed.lock.age} s ago{state}"
+        yield f"locked by {observed.lock.holder}, {observed.lock.age // 60} min ago{state}"
+
+
+def _warnings_of_taking_over(found: Difference, observed: ObservedState) -> Iterator[str]:
+    """Yield what changes on a host where main.cf is not ours, and has no form as a change."""
+    if observed.foreign is None:
+        return
+    for unread in found.live.unread:
+        yield f"{unread} is not read any more, and what it says is not known here"
+    if found.live.domains and found.live.subdomains == UNROUTED and found.wanted.subdomains != UNROUTED:
+        so_far = "so far accepted and sent to their own MX"
+        yield f"mail for subdomains of relay domains, {so_far}, is {found.wanted.subdomains} (relay_subdomains)"

@@ -1,14 +1,14 @@
 """The programs under files/ and what is sent to them: a command line and the text on standard input."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 from mailproxy.check import local_targets
 from mailproxy.model import DesiredState
 from mailproxy.plan import BRIDGE, Plan, listing_digest
-from mailproxy.render import rendered_without_host, transport_table
+from mailproxy.render import TEMPLATE_PARAMETERS, rendered_without_host, transport_table
 
 PROGRAMS = Path(__file__).parent.parent / "files"
 
@@ -25,21 +25,23 @@ def _text(program: str) -> str:
     return "".join(f"{line}\n" for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
 
 
-def expectation(desired: DesiredState) -> str:
-    """Return the input of observe.sh: the digests of what need not be sent back, the accounts aliases lead to, and
-    whether the table types matter: the one that a Postfix prefers is one that it has."""
+def expectation(desired: DesiredState, with_queue: bool = False) -> str:
+    """Return the input of observe.sh: the digests of what need not be sent back, the accounts aliases lead to, the
+    parameters that are declared, and whether the table types matter: the one that a Postfix prefers is one it has."""
     wanted = [f"want {name} {content.digest}" for name, content in rendered_without_host(desired).items()]
     accounts = [f"user {name}" for name in sorted(local_targets(desired) - {"root"})]
+    asked = [f"ask {name}" for name in sorted({*TEMPLATE_PARAMETERS, *desired.main_cf})]
     declares_type = desired.database_type or "default_database_type" in desired.main_cf
-    return _lines([*wanted, *accounts, *(["types"] if declares_type else [])])
+    extra = ["types"] * bool(declares_type) + ["queue"] * with_queue
+    return _lines([*wanted, *accounts, *asked, *extra])
 
 
-def change(plan: Plan) -> str:
-    """Return the input of stage.sh; its manual page describes the records."""
-    return _lines(_records(plan))
+def change(plan: Plan, record: Mapping[str, str]) -> str:
+    """Return the input of stage.sh, whose manual page describes it; record is what the host keeps of this run."""
+    return _lines(_records(plan, record))
 
 
-def _records(plan: Plan) -> Iterator[str]:
+def _records(plan: Plan, record: Mapping[str, str]) -> Iterator[str]:
     for name, digest in plan.base.items():
         yield f"base {name} {digest or 'absent'}"
     for file in plan.files:
@@ -55,6 +57,7 @@ def _records(plan: Plan) -> Iterator[str]:
     for repair in plan.repairs:
         yield f"note {repair}"
     yield from (f"loaded {name} {value}" for name, value in plan.loaded.items())
+    yield from (f"record {name} {value}" for name, value in record.items())
     yield from (f"gone {domain}" for domain in plan.gone)
     yield from (f"swap {staged} {live}" for staged, live in plan.swaps)
     yield f"service {plan.service.action}"

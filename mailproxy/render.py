@@ -12,6 +12,8 @@ from mailproxy.model import DesiredState, Entries
 TEMPLATES = Path(__file__).parent.parent / "templates"
 FILES = ("main.cf", "mynetworks", "aliases", "relaydomains", "transport")
 TABLES = ("aliases", "transport")
+# What every rendered file begins with.
+MARK = "# Managed by mailproxy"
 
 # Parameters that the main.cf template sets, each with the key of group_data that decides it.
 OWN_PARAMETERS = {
@@ -25,6 +27,15 @@ OWN_PARAMETERS = {
     "message_size_limit": "message_size_limit",
     "parent_domain_matches_subdomains": "relay_subdomains",
 }
+
+# Parameters that the main.cf template sets by itself and that main_cf may declare otherwise.
+TEMPLATE_PARAMETERS = (
+    "compatibility_level",
+    "mailbox_size_limit",
+    "message_size_limit",
+    "smtpd_recipient_restrictions",
+    "smtpd_relay_restrictions",
+)
 
 # Where Postfix lives on a host and which database type its system prefers: facts about the host and not about
 # the fleet, so a main.cf that sets them keeps them (postconf(5); a lost queue_directory would lose queued mail).

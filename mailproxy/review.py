@@ -1,91 +1,130 @@
-"""The plans of all hosts as one text in which each change stands once, with the hosts it applies to."""
+"""The plans of all hosts as one value in which each change stands once, with the hosts it is for."""
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal, TypeVar
 
+from mailproxy.changes import FILES_OF, SECRET, Cause, Change
+from mailproxy.gates import GateName
 from mailproxy.observed import Unread
-from mailproxy.plan import FileChange, Plan, Refusal
-from mailproxy.render import FILES, Content
+from mailproxy.plan import EDITED, FileChange, Plan, Refusal
+from mailproxy.render import Content
+from mailproxy.rollout import Wave
 
 Outcome = Plan | Refusal | Unread
+Status = Literal["failed", "by hand", "adopting", "change", "same"]
+Kind = Literal["blocked", "gate", "warning", "repair", "effect"]
+Group = TypeVar("Group", bound=Hashable)
 
-# Values that no review may show, by the name of their main.cf parameter.
-_SECRET = re.compile(r"^(\w*(?:pass|secret|_pw)\w*\s*=\s*).+(?:\n[ \t].*)*$", re.MULTILINE)
-_NAMED_HOSTS = 4
-# Stands for a host's own name in main.cf, so that a change of many hosts is one.
-_OWN_NAME = "<the host's name>"
+CAUSES: tuple[Cause, ...] = ("declared", "by hand", "adopting")
+# Stands for a host's own name where it is a value, so that a change of many hosts is one.
+_HOST_NAME = "<the host's name>"
+# Parameters whose values no review may show, by their names.
+_SECRET = r"\w*(?:pass|secret|key_material|_pw)\w*"
+_SECRET_LINE = re.compile(rf"^({_SECRET}\s*=\s*).+(?:\n[ \t].*)*$", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ReviewedHost:
+    """One host of the fleet at a glance: what is with it, its wave (1 goes first), and why nothing can be done."""
+
+    name: str
+    status: Status
+    wave: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is so on some hosts; of a gate its name, and whether it was approved."""
+
+    kind: Kind
+    text: str
+    hosts: tuple[str, ...]
+    gate: GateName | None = None
+    approved: bool = False
 
 
 @dataclass(frozen=True)
 class Block:
-    """One thing that is so on some hosts: a headline and the lines below it; the lowest rank stands first."""
+    """The changes of one cause that are for the same hosts."""
 
-    rank: int
-    headline: str
-    lines: tuple[str, ...] = ()
-
-
-def review(outcomes: Mapping[str, Outcome]) -> str:
-    """Return the review of a fleet, by host name in the inventory's order."""
-    hosts_of: dict[Block, list[str]] = {}
-    for host, outcome in outcomes.items():
-        for block in _blocks(host, outcome):
-            hosts_of.setdefault(block, []).append(host)
-    lines = [_summary(outcomes)]
-    for block in sorted(hosts_of, key=lambda block: block.rank):
-        hosts = hosts_of[block]
-        lines += ["", f"{block.headline}  [{_hosts(hosts, len(outcomes))}]"]
-        own_name = hosts[0] if len(hosts) == 1 else _OWN_NAME
-        lines += [f"    {line.replace(_OWN_NAME, own_name)}".rstrip() for line in block.lines]
-    return "\n".join(lines) + "\n"
+    cause: Cause
+    hosts: tuple[str, ...]
+    changes: tuple[Change, ...]
 
 
-def _summary(outcomes: Mapping[str, Outcome]) -> str:
-    changing = sum(isinstance(outcome, Plan) and not outcome.is_empty for outcome in outcomes.values())
-    same = sum(isinstance(outcome, Plan) and outcome.is_empty for outcome in outcomes.values())
-    stopped = len(outcomes) - changing - same
-    parts = [f"{changing} to change", f"{same} as declared"] + ([f"{stopped} NOT POSSIBLE"] if stopped else [])
-    return f"mailproxy: {len(outcomes)} host{'s' if len(outcomes) != 1 else ''}: {', '.join(parts)}"
+@dataclass(frozen=True)
+class FileBlock:
+    """A managed file that is replaced by the same lines on some hosts; explained where changes say what that does."""
+
+    change: FileChange
+    hosts: tuple[str, ...]
+    is_explained: bool
 
 
-def _hosts(names: Sequence[str], total: int) -> str:
-    if len(names) == total and total > 1:
-        return f"all {total} hosts"
-    shown = ", ".join(names[:_NAMED_HOSTS])
-    more = len(names) - _NAMED_HOSTS
-    return f"{len(names)} of {total} hosts: {shown}, and {more} more" if more > 0 else shown
+@dataclass(frozen=True)
+class Review:
+    """What a rollout would do to a fleet. Hosts stand in the inventory's order, everywhere."""
+
+    hosts: tuple[ReviewedHost, ...]
+    findings: tuple[Finding, ...]
+    blocks: tuple[Block, ...]
+    files: tuple[FileBlock, ...]
+    waves: tuple[Wave, ...]
+    groups: Mapping[str, Sequence[str]]
+    digest: str
+
+    def count(self, *statuses: Status) -> int:
+        """Return how many hosts are of one of these statuses."""
+        return sum(host.status in statuses for host in self.hosts)
+
+    def of(self, *kinds: Kind) -> list[Finding]:
+        """Return the findings of these kinds."""
+        return [finding for finding in self.findings if finding.kind in kinds]
+
+    @property
+    def closed_gates(self) -> list[Finding]:
+        """The gates that were not approved."""
+        return [finding for finding in self.findings if finding.gate and not finding.approved]
 
 
-def _blocks(host: str, outcome: Outcome) -> Iterator[Block]:
-    if isinstance(outcome, (Refusal, Unread)):
-        yield Block(0, f"cannot go on: {outcome.reason}", ("nothing goes live on any host while this is so",))
-        return
-    for warning in outcome.warnings:
-        yield Block(1, f"warning: {warning}")
-    for repair in outcome.repairs:
-        yield Block(2, f"repair: {repair}")
-    for change in outcome.files:
-        yield _file_block(_without_own_name(change, host) if change.desired.name == "main.cf" else change)
-    for index in outcome.indexes:
-        entries = f"{len(index.entries)} {'entry' if len(index.entries) == 1 else 'entries'}"
-        yield Block(20, f"index {index.table} as {index.type} ({entries}): {index.reason}")
-    for name in outcome.drops:
-        yield Block(21, f"remove {name}: nothing reads it any more")
-    if not outcome.is_empty:
-        action = {"none": "leave Postfix alone"}.get(outcome.service.action, f"{outcome.service.action} Postfix")
-        yield Block(22, f"{action}: {outcome.service.reason}")
-
-
-def _without_own_name(change: FileChange, host: str) -> FileChange:
-    observed = change.observed and Content("main.cf", change.observed.text.replace(host, _OWN_NAME))
-    return FileChange(Content("main.cf", change.desired.text.replace(host, _OWN_NAME)), observed, change.reason)
+def review(
+    outcomes: Mapping[str, Outcome],
+    waves: Sequence[Wave],
+    groups: Mapping[str, Sequence[str]],
+    approved: Collection[str],
+    digest: str,
+) -> Review:
+    """Return the review of a fleet: outcomes by host name in the inventory's order, names of approved gates."""
+    wave_of = {name: wave.number for wave in waves for name in wave.hosts}
+    hosts = tuple(_host(name, outcome, wave_of.get(name, 1)) for name, outcome in outcomes.items())
+    plans = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Plan)}
+    findings = _hosts_of({name: list(_findings(outcome)) for name, outcome in outcomes.items()})
+    return Review(
+        hosts=hosts,
+        findings=tuple(
+            replace(finding, hosts=names, approved=finding.gate in approved) for finding, names in findings.items()
+        ),
+        blocks=tuple(_blocks(plans)),
+        files=tuple(
+            FileBlock(_replaced(change, _HOST_NAME, names[0]) if len(names) == 1 else change, names, is_explained)
+            for (change, is_explained), names in _hosts_of(
+                {name: list(_files(name, plan)) for name, plan in plans.items()}
+            ).items()
+        ),
+        waves=tuple(waves),
+        groups=groups,
+        digest=digest,
+    )
 
 
 @lru_cache(maxsize=4096)
-def _file_block(change: FileChange) -> Block:
+def file_lines(change: FileChange) -> tuple[str, ...]:
+    """Return the unified diff of a file, secrets hidden; empty where they alone change, or nothing but its mode."""
     name = change.desired.name
     before = _shown(change.observed.text) if change.observed else ""
     after = _shown(change.desired.text)
@@ -93,10 +132,126 @@ def _file_block(change: FileChange) -> Block:
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"live {name}", f"declared {name}", lineterm="", n=1
     )
-    shown = tuple(line.rstrip() for line in lines)
-    secret = change.observed is not None and change.observed.text != change.desired.text and not shown
-    return Block(10 + FILES.index(name), f"{name}: {change.reason}", ("changed, not shown",) if secret else shown)
+    return tuple(line.rstrip() for line in lines)
 
 
 def _shown(text: str) -> str:
-    return _SECRET.sub(r"\1(not shown)", text)
+    return _SECRET_LINE.sub(r"\1(not shown)", text)
+
+
+def _hosts_of(by_host: Mapping[str, Sequence[Group]]) -> dict[Group, tuple[str, ...]]:
+    """Return each distinct thing with its hosts."""
+    hosts: dict[Group, list[str]] = {}
+    for name, things in by_host.items():
+        for thing in things:
+            hosts.setdefault(thing, []).append(name)
+    return {thing: tuple(names) for thing, names in hosts.items()}
+
+
+def _host(name: str, outcome: Outcome, wave: int) -> ReviewedHost:
+    if not isinstance(outcome, Plan):
+        return ReviewedHost(name, "failed", wave, outcome.reason)
+    return ReviewedHost(name, _status(outcome), wave)
+
+
+def _status(plan: Plan) -> Status:
+    if plan.is_empty:
+        return "same"
+    if not plan.is_managed:
+        return "adopting"
+    is_edited = any(change.reason == EDITED for change in plan.files)
+    return (
+        "by hand" if is_edited or any(c.cause == "by hand" for changes in plan.changes for c in changes) else "change"
+    )
+
+
+def _findings(outcome: Outcome) -> Iterator[Finding]:
+    """Yield what is to be said of a host besides its changes, hosts to be filled in."""
+    if isinstance(outcome, Unread):
+        yield Finding("gate", f"leaving behind: {outcome.reason}", (), "unreachable")
+        return
+    if isinstance(outcome, Refusal):
+        yield Finding("blocked", outcome.reason, ())
+        return
+    for gate in outcome.gates:
+        yield Finding("gate", gate.reason, (), gate.name)
+    for warning in outcome.warnings:
+        yield Finding("warning", warning, ())
+    for repair in outcome.repairs:
+        yield Finding("repair", repair, ())
+    changed = {change.desired.name for change in outcome.files}
+    for change in outcome.files:
+        if change.observed is not None and change.observed.text == change.desired.text:
+            yield Finding("repair", f"{change.desired.name}: {change.reason}", ())
+        elif change.observed is None and outcome.is_managed:
+            yield Finding("repair", f"{change.desired.name} is absent and made anew", ())
+    for index in outcome.indexes:
+        entries = f"{len(index.entries)} {'entry' if len(index.entries) == 1 else 'entries'}"
+        text = f"index {index.table} as {index.type} ({entries}): {index.reason}"
+        is_due = index.table in changed or not outcome.is_managed
+        yield Finding("effect" if is_due else "repair", text, ())
+    for name in outcome.drops:
+        yield Finding("effect", f"remove {name}: nothing reads it any more", ())
+    if not outcome.is_empty:
+        action = "leave Postfix alone" if outcome.service.action == "none" else f"{outcome.service.action} Postfix"
+        is_repair = not outcome.files and outcome.service.action != "none"
+        yield Finding("repair" if is_repair else "effect", f"{action}: {outcome.service.reason}", ())
+
+
+def _blocks(plans: Mapping[str, Plan]) -> Iterator[Block]:
+    """Yield the changes of all hosts, those for the same hosts together."""
+    # Hosts with the same change share the tuple: what is done below is done once for all of them.
+    sharing: dict[int, list[str]] = {}
+    tuples: dict[int, tuple[Change, ...]] = {}
+    for name, plan in plans.items():
+        for changes in plan.changes:
+            sharing.setdefault(id(changes), []).append(name)
+            tuples[id(changes)] = changes
+    sources: dict[Change, list[int]] = {}
+    for identity, changes in tuples.items():
+        for change in changes:
+            sources.setdefault(_without_own_name(_hidden(change), sharing[identity][0]), []).append(identity)
+    of_hosts: dict[tuple[Cause, tuple[int, ...]], list[Change]] = {}
+    for change, identities in sources.items():
+        of_hosts.setdefault((change.cause, tuple(identities)), []).append(change)
+    merged: dict[tuple[Cause, tuple[str, ...]], list[Change]] = {}
+    for (cause, together), found in of_hosts.items():
+        members = {name for identity in together for name in sharing[identity]}
+        names = tuple(name for name in plans if name in members)
+        merged.setdefault((cause, names), []).extend(found)
+    for (cause, names), found in sorted(merged.items(), key=lambda item: (CAUSES.index(item[0][0]), -len(item[0][1]))):
+        yield Block(cause, names, tuple(_with_own_name(change, names) for change in found))
+
+
+def _hidden(change: Change) -> Change:
+    """Return a change without the values of a secret."""
+    if change.subject != "parameter" or not re.fullmatch(_SECRET, change.key, re.IGNORECASE):
+        return change
+    return replace(change, before=change.before and SECRET, after=change.after and SECRET, note="")
+
+
+def _without_own_name(change: Change, host: str) -> Change:
+    return replace(change, after=_HOST_NAME) if change.subject == "parameter" and change.after == host else change
+
+
+def _with_own_name(change: Change, hosts: Sequence[str]) -> Change:
+    return replace(change, after=hosts[0]) if change.after == _HOST_NAME and len(hosts) == 1 else change
+
+
+def _files(host: str, plan: Plan) -> Iterator[tuple[FileChange, bool]]:
+    subjects = {(change.subject, change.cause == "by hand") for changes in plan.changes for change in changes}
+    for change in plan.files:
+        if change.observed is not None and change.observed.text == change.desired.text:
+            continue
+        is_edited = change.reason == EDITED
+        explained = {(subject, is_edited) for subject, names in FILES_OF.items() if change.desired.name in names}
+        is_own = change.desired.name == "main.cf"
+        shared = _replaced(change, host, _HOST_NAME) if is_own else change
+        yield shared, not plan.is_managed or not subjects.isdisjoint(explained)
+
+
+def _replaced(change: FileChange, text: str, by: str) -> FileChange:
+    observed = change.observed and Content(change.observed.name, change.observed.text.replace(text, by))
+    return replace(
+        change, desired=Content(change.desired.name, change.desired.text.replace(text, by)), observed=observed
+    )

@@ -5,67 +5,143 @@ import io
 import os
 import re
 import sys
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import click
 from pyinfra.api import Host, State
-from pyinfra.api.exceptions import PyinfraError
-from pyinfra.api.facts import get_fact
 
-from mailproxy.declaration import declared, groups_of
-from mailproxy.facts import Observation
+from mailproxy.as_html import as_html, problem_as_html
+from mailproxy.as_json import as_json, problem_as_json
+from mailproxy.as_markdown import as_markdown, problem_as_markdown
+from mailproxy.as_text import Style, lines
+from mailproxy.commit import commit_at
+from mailproxy.declaration import DeclarationError, declared, groups_of
+from mailproxy.digest import Fingerprint, differences, digest, fingerprint
 from mailproxy.holder import is_stale, this_process
-from mailproxy.model import Rollout
+from mailproxy.model import DesiredState, Rollout
 from mailproxy.observed import ObservedState, Unread
+from mailproxy.options import Options, options
 from mailproxy.plan import Plan, planned
 from mailproxy.program import expectation
-from mailproxy.review import Outcome, review
+from mailproxy.reading import Reading
+from mailproxy.review import Outcome, Review, review
 from mailproxy.rollout import Wave, waves
+from mailproxy.stop import StopError
 
 _runs: WeakKeyDictionary[State, "Run"] = WeakKeyDictionary()
+
+_VIEWS: Mapping[str, Callable[[Review], str]] = {".md": as_markdown, ".html": as_html, ".json": as_json}
+_PROBLEM_VIEWS: Mapping[str, Callable[[str], str]] = {
+    ".md": problem_as_markdown,
+    ".html": problem_as_html,
+    ".json": problem_as_json,
+}
+_COLOURS: Mapping[Style, Mapping[str, Any]] = {
+    "title": {"bold": True},
+    "stop": {"fg": "red", "bold": True},
+    "warn": {"fg": "yellow"},
+    "comes": {"fg": "green"},
+    "goes": {"fg": "red"},
+    "changes": {"fg": "cyan"},
+    "plain": {},
+}
 
 
 class Run:
     """The ledger of one run. Hosts are known by name; failed says why a host did not get to where it should."""
 
     def __init__(self, state: State):
-        self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
-        self.desired = declared(state.inventory, self.hosts)
+        self.state = state
+        self.options = _options(state)
+        self.reading = Reading(state)
+        self.hosts = self.reading.hosts
+        self.desired = self._declared()
         self.token = os.urandom(8).hex()
         self.holder = this_process()
         self.outcomes: dict[str, Outcome] = {}
         self.stale_locks: dict[str, str] = {}
+        self.left_behind: set[str] = set()
         self.staged: set[str] = set()
         self.activated: set[str] = set()
         self.failed: dict[str, str] = {}
-        self._preparing = {host.name for host in state.inventory.get_active_hosts()}
         for host in self.hosts:
-            if host.name not in self._preparing:
-                self._settle(host, Unread("it could not be connected to"))
+            if host.name in self.reading.observed:
+                self._settle(host, self.reading.observed[host.name])
         first = next(iter(self.desired.values()), None)
-        groups = groups_of(state.inventory)
         rollout = (first.rollout if first else None) or Rollout()
+        self.groups = groups_of(state.inventory)
         self.max_failures, self.bake_seconds = rollout.max_failures, rollout.bake_seconds
-        self.waves: tuple[Wave, ...] = waves(rollout, [host.name for host in self.hosts], groups)
+        self.waves: tuple[Wave, ...] = waves(rollout, [host.name for host in self.hosts], self.groups)
+
+    def _declared(self) -> dict[str, DesiredState]:
+        try:
+            return declared(self.state.inventory, self.hosts)
+        except DeclarationError as error:
+            for file in self.options.files:
+                _write(file, _PROBLEM_VIEWS[file.suffix](error.message))
+            raise
+
+    @cached_property
+    def record(self) -> Mapping[str, str]:
+        """What the hosts keep of an activation: who did it, and from which commit of what is declared."""
+        return {"by": self.holder} | ({"commit": commit} if (commit := commit_at(Path.cwd())) else {})
 
     def plan(self, host: Host) -> Plan | None:
-        """Observe a host and return its plan, None where none can be made. The last host prints the review of all."""
-        observed = _observed(host, expectation(self.desired[host.name]))
+        """Observe a host and return its plan, None where none can be made. The last host concludes the review."""
+        observed = self.reading.read(host, expectation(self.desired[host.name]))
         if isinstance(observed, ObservedState) and observed.lock is not None and is_stale(observed.lock):
             self.stale_locks[host.name] = observed.lock.token
             observed = dataclasses.replace(observed, lock=dataclasses.replace(observed.lock, stale=True))
         outcome = planned(self.desired[host.name], observed) if isinstance(observed, ObservedState) else observed
         self._settle(host, outcome)
-        self._preparing.discard(host.name)
-        if not self._preparing:
-            _print({each.name: self.outcomes[each.name] for each in self.hosts})
-            _refuse_unless_answerable(sys.argv[1:])
+        if self.reading.is_complete:
+            self._conclude()
         return outcome if isinstance(outcome, Plan) else None
 
-    def _settle(self, host: Host, outcome: Outcome) -> None:
+    def _settle(self, host: Host, outcome: Outcome | ObservedState) -> None:
+        if isinstance(outcome, ObservedState):
+            return
         self.outcomes[host.name] = outcome
         if not isinstance(outcome, Plan):
             self.fail(host, outcome.reason)
+            if isinstance(outcome, Unread) and "unreachable" in self.options.approved:
+                self.left_behind.add(host.name)
+
+    def _conclude(self) -> None:
+        """Show the review of the fleet, write it where it was asked for, and stop unless all is as it has to be."""
+        fingerprints = {
+            name: fingerprint(self.desired[name], observed) for name, observed in self.reading.observed.items()
+        }
+        outcomes = {host.name: self.outcomes[host.name] for host in self.hosts}
+        found = review(outcomes, self.waves, self.groups, self.options.approved, digest(fingerprints))
+        _print(found, with_files=bool(self.state.config.DIFF))
+        for file in self.options.files:
+            _write(file, _VIEWS[file.suffix](found))
+        if self.options.expects_no_changes:
+            is_as_declared = found.count("same") == len(found.hosts)
+            raise StopError(
+                "" if is_as_declared else "not all hosts are as declared; nothing was touched", not is_as_declared
+            )
+        self._refuse_unless_reviewed(fingerprints)
+        if not _has_flag("--dry"):
+            _refuse_unless_approved(found)
+            _refuse_unless_answerable()
+
+    def _refuse_unless_reviewed(self, fingerprints: Mapping[str, Fingerprint]) -> None:
+        if not self.options.reviewed:
+            return
+        others = [host.name for host in self.state.inventory if host.name not in fingerprints]
+        try:
+            moved = differences(self.options.reviewed, fingerprints, others)
+        except ValueError as error:
+            raise StopError(f"reviewed={self.options.reviewed}: {error}; nothing was touched") from None
+        if moved:
+            listed = "".join(f"\n    {reason}" for reason in moved)
+            raise StopError(f"this is not what was reviewed; nothing was touched:{listed}")
 
     def fail(self, host: Host, reason: str) -> None:
         """Record that a host did not get to where it should: nothing goes live after that."""
@@ -96,24 +172,46 @@ def run_of(state: State) -> Run:
     return _runs[state]
 
 
-def _observed(host: Host, expected: str) -> ObservedState | Unread:
-    # get_fact of the host would drop it from the run when it fails, and with it the reason from the review.
+def _options(state: State) -> Options:
     try:
-        observed = get_fact(host.state, host, Observation, kwargs={"_stdin": expected}, apply_failed_hosts=False)
-    except EOFError:
-        observed = None
-    return observed or Unread("it could not be read (the reason stands above)")
+        return options(state.inventory.get_override_data())
+    except ValueError as error:
+        listed = "".join(f"\n    --data {problem}" for problem in str(error).splitlines())
+        raise StopError(f"the run cannot be as asked for; nothing was touched:{listed}") from None
 
 
-def _print(outcomes: dict[str, Outcome]) -> None:
+def _print(found: Review, with_files: bool) -> None:
     # With --json pyinfra keeps standard output for its own document.
-    click.echo(f"\n{review(outcomes)}", err="--json" in sys.argv)
+    is_aside = _has_flag("--json")
+    stream = sys.stderr if is_aside else sys.stdout
+    click.echo("", err=is_aside)
+    for line in lines(found, with_files, shortened=stream.isatty()):
+        click.echo(click.style(line.text, **_COLOURS[line.style]) if line.text else "", err=is_aside)
+    click.echo("", err=is_aside)
 
 
-def _refuse_unless_answerable(arguments: list[str]) -> None:
+def _write(file: Path, content: str) -> None:
+    try:
+        file.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise StopError(f"review={file}: cannot be written: {error.strerror}; nothing was touched") from None
+
+
+def _has_flag(name: str) -> bool:
+    return name in sys.argv[1:]
+
+
+def _refuse_unless_approved(found: Review) -> None:
+    closed = list(dict.fromkeys(str(finding.gate) for finding in found.closed_gates))
+    if closed:
+        needed = f"--data approve={','.join(closed)}"
+        raise StopError(f"nothing was touched: approval is needed for {', '.join(closed)}; to go on: {needed}")
+
+
+def _refuse_unless_answerable() -> None:
     """Stop where pyinfra is about to ask for a confirmation that cannot come; it would end in a traceback."""
-    if any(re.fullmatch(r"--yes|--dry|--json|-[a-z]*y[a-z]*", argument) for argument in arguments):
+    if any(re.fullmatch(r"--yes|--json|-[a-z]*y[a-z]*", argument) for argument in sys.argv[1:]):
         return
     source = sys.stdin.buffer
     if not source.isatty() and isinstance(source, io.BufferedReader) and not source.peek(1):
-        raise PyinfraError("standard input has ended, so nobody can confirm: add -y to roll out, or --dry to review")
+        raise StopError("standard input has ended, so nobody can confirm: add -y to roll out, or --dry to review")

@@ -1,12 +1,16 @@
 """Desired and observed states for tests: the guide's proxy, and a host that is exactly so."""
 
 import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from mailproxy.model import DesiredState, Entries
-from mailproxy.observed import MODE, LiveFile, Manifest, ObservedState
-from mailproxy.plan import RESTART_PARAMETERS, TABLE_TYPE
-from mailproxy.render import HostPostfix, rendered
+from mailproxy.digest import digest, fingerprint
+from mailproxy.model import DesiredState, Entries, Rollout
+from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
+from mailproxy.plan import RESTART_PARAMETERS, TABLE_TYPE, planned
+from mailproxy.render import Content, HostPostfix, rendered
+from mailproxy.review import Review, review
+from mailproxy.rollout import waves
 
 GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}
 TABLE_FILES = {"aliases.db": "a" * 64, "transport.db": "b" * 64}
@@ -55,3 +59,46 @@ def empty_host(**changes: Any) -> ObservedState:
         texts={"main.cf": text},
     )
     return dataclasses.replace(host, **changes)
+
+
+def edited(state: DesiredState, **texts: str) -> ObservedState:
+    """Return a host that was rolled out with state, after somebody edited files (their names with _ for .)."""
+    host = observed(state)
+    named = {name.replace("_", "."): text for name, text in texts.items()}
+    live = {
+        name: dataclasses.replace(host.live[name], digest=Content(name, text).digest) for name, text in named.items()
+    }
+    return dataclasses.replace(
+        host,
+        live={**host.live, **live},
+        texts={**host.texts, **named},
+        loaded_texts={name: host.texts[name] for name in named},
+    )
+
+
+def hand_made(
+    main_cf: str,
+    builtin: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
+    queued: dict[str, int] | None = None,
+) -> ObservedState:
+    """Return a host that was never managed: its main.cf, and the files it names by their whole path."""
+    text = f"myhostname = mx1.example.com\n{main_cf}"
+    effective = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+    foreign = Foreign(effective, dict(builtin or {}))
+    return empty_host(texts={"main.cf": text, **(texts or {})}, foreign=foreign, queued=queued)
+
+
+def reviewed(
+    fleet: Mapping[str, tuple[DesiredState, ObservedState | Unread]],
+    approved: Collection[str] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Review:
+    """Return the review of hosts by name."""
+    outcomes = {
+        name: planned(declared, host) if isinstance(host, ObservedState) else host
+        for name, (declared, host) in fleet.items()
+    }
+    fingerprints = {name: fingerprint(declared, host) for name, (declared, host) in fleet.items()}
+    groups = groups or {}
+    return review(outcomes, waves(Rollout(), list(fleet), groups), groups, approved, digest(fingerprints))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pyinfra.api import Inventory
 
-from mailproxy.declaration import DeclarationError, declared, source_of
+from mailproxy.declaration import DeclarationError, declared, nearer, source_of
 from tests.states import GUIDE
 
 
@@ -40,6 +40,32 @@ def test_host_data_wins_over_groups_and_groups_over_all() -> None:
     )
     states = declared(fleet, list(fleet))
     assert [state.message_size_limit for state in states.values()] == [3, 2, 1]
+
+
+def test_a_file_named_after_a_host_wins_over_groups_and_host_data_over_it() -> None:
+    # pyinfra makes a group without hosts of it.
+    own: Any = {"mx1.example.com": ([], {"message_size_limit": 3, "mydomain": "b.example"})}
+    fleet = inventory(
+        {"mx1.example.com": {"mydomain": "a.example"}, "mx2.example.com": {}},
+        east=(["mx1.example.com", "mx2.example.com"], {"message_size_limit": 2}),
+        **own,
+    )
+    states = declared(fleet, list(fleet))
+    assert [state.message_size_limit for state in states.values()] == [3, 2]
+    assert states["mx1.example.com"].mydomain == "a.example"
+    assert source_of(fleet.get_host("mx1.example.com"), "message_size_limit").endswith("of the host mx1.example.com")
+    assert nearer(fleet.get_host("mx1.example.com")) == {"message_size_limit": 3, "mydomain": "a.example"}
+    assert nearer(fleet.get_host("mx2.example.com")) == {"message_size_limit": 2}
+
+
+def test_a_file_named_after_a_host_is_checked_for_what_would_be_ignored() -> None:
+    own: Any = {"mx1.example.com": ([], {"mynetwork": [], "ssh_user": "x", "_sudo": True, "_private": 1, "motd": ""})}
+    text = message(inventory({"mx1.example.com": {}}, **own))
+    assert "group_data of the host mx1.example.com: mynetwork = []: no such key; did you mean mynetworks?" in text
+    assert "ssh_user = 'x': pyinfra does not look for it in a file named after a host" in text
+    assert "_sudo = True: pyinfra does not look for it" in text
+    assert "_private" not in text
+    assert "motd" not in text
 
 
 def test_a_problem_of_many_hosts_is_told_once_and_one_of_some_with_their_names() -> None:

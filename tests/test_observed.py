@@ -92,9 +92,34 @@ def test_an_answer_of_another_form_is_no_answer() -> None:
 
 def test_main_cf_is_read_as_postfix_reads_it() -> None:
     text = "a = 1\n# a = 2\n  # inside a continuation\n  and more\n\nb=\na = 3\n   x\n"
-    assert main_cf_parameters(text) == {"a": "3 x", "b": ""}
+    assert dict(main_cf_parameters(text)) == {"a": "3 x", "b": ""}
 
 
 def test_tables_are_read_as_postmap_reads_them() -> None:
     text = "# c\nExample.com  smtp:[10.1.0.2]\n  \n b\nexample.com twice\nlonely\n"
     assert dict(table_entries(text)) == {"example.com": "smtp:[10.1.0.2] b"}
+
+
+def test_a_foreign_main_cf_comes_with_what_nothing_reads_and_what_was_not_indexed() -> None:
+    records = [
+        *GOOD[:-1],
+        "effective myhostname = a",
+        "builtin message_size_limit = 10240000",
+        "unused foo",
+        "unindexed /etc/aliases",
+        "content main.cf text",
+        "|message_size-limit = 1",
+        "|smtp-x_rate_delay = 1s",
+        "end",
+    ]
+    host = parsed(records)
+    assert isinstance(host, ObservedState)
+    assert host.foreign is not None
+    # Before 2.9 Postfix does not tell; no name that is built in has a hyphen.
+    assert host.foreign.unused == {"foo", "message_size-limit"}
+    assert host.foreign.unindexed == {"/etc/aliases"}
+
+
+def test_lines_are_numbered_by_where_they_begin() -> None:
+    text = "a = 1\n# c\n  # d\n  2\n\nb =\t3\n"
+    assert list(numbered_lines(text)) == [(1, "a = 1 2"), (6, "b =\t3")]

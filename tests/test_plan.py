@@ -203,5 +203,5 @@ def test_aliases_that_lead_nowhere_are_warned_of() -> None:
 
 def test_a_lock_is_told_and_changes_nothing_else() -> None:
     plan = plan_of(desired(), observed(desired(), lock=Lock("t", "alice@ci", age=10, busy=True)))
-    assert plan.warnings == ("locked by alice@ci, 10 s ago, and at work now",)
+    assert plan.warnings == ("locked by alice@ci, 0 min ago, and at work now",)
     assert plan.is_empty

@@ -3,7 +3,16 @@
 import pytest
 
 from tests.fleet.conftest import GUIDE
-from tests.fleet.controller import Controller, assert_mail_flows, assert_tables_match, live, private_names, replaced
+from tests.fleet.controller import (
+    AT_REST,
+    Controller,
+    assert_mail_flows,
+    assert_tables_match,
+    live,
+    private_names,
+    replaced,
+    send,
+)
 
 OTHER = {"example.com": "smtp:[10.1.0.2]", "other.example": "smtp:[10.1.0.2]"}
 
@@ -25,7 +34,7 @@ def test_a_change_is_staged_activated_and_recognised(controller: Controller, she
     controller.assert_converged()
     for host in fleet.hosts:
         assert_tables_match(host)
-        assert private_names(host) == {"generations", "manifest"}
+        assert private_names(host) == AT_REST
         assert_mail_flows(fleet, host, "other.example")
 
 
@@ -37,7 +46,7 @@ def test_a_failed_stage_leaves_nothing(controller: Controller, shell: str) -> No
     assert result.status == 1
     assert "postmap could not index transport: no space" in result.log
     assert [live(host) for host in controller.fleet.hosts] == before
-    assert all(private_names(host) == {"generations", "manifest"} for host in controller.fleet.hosts)
+    assert all(private_names(host) == AT_REST for host in controller.fleet.hosts)
 
 
 def test_a_failed_activation_is_put_back(controller: Controller, shell: str) -> None:
@@ -52,5 +61,27 @@ def test_a_failed_activation_is_put_back(controller: Controller, shell: str) -> 
     assert result.status == 1
     assert "was put back and is live" in result.log
     assert live(canary) == before
-    assert private_names(canary) == {"generations", "manifest"}
+    assert private_names(canary) == AT_REST
     assert_mail_flows(controller.fleet, canary, "example.com")
+
+
+def test_a_hand_on_the_host_is_followed_to_other_files_and_the_queue_is_counted(
+    controller: Controller, shell: str
+) -> None:
+    host = controller.fleet.hosts[0]
+    controller.declare(relay_domains={**GUIDE, "removed.example": "smtp:[10.1.0.77]"})
+    controller.roll_out()
+    send(controller.fleet, host, "user@removed.example", "waiting")
+    write = "printf 'hand.example\\n# caf\\351' >/etc/postfix/more"
+    script = f"{write} && postconf -e 'relay_domains=/etc/postfix/more removed.example'"
+    host.run(["sh", "-c", script])
+    controller.declare(relay_domains=GUIDE)
+    controller.approves = ()
+    said = controller.run("--dry").said
+    assert "- hand.example (added by hand)" in said
+    assert f"needs approval (queued): mail is queued for removed.example, which is removed [{host.name}]" in said
+    controller.approves = ("queued", "removals")
+    controller.roll_out()
+    host.run(["postsuper", "-d", "ALL"])
+    controller.roll_out()
+    controller.assert_converged()

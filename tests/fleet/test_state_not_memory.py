@@ -10,6 +10,7 @@ import pytest
 from lab.hosts import Host
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
+    AT_REST,
     Controller,
     Result,
     assert_mail_flows,
@@ -25,7 +26,6 @@ from tests.fleet.controller import (
 
 ADDED = {**GUIDE, "added.example": "smtp:[10.1.0.2]"}
 SWAPPED = {"example.com": "smtp:[10.1.0.2]", "added.example": "smtp:[10.1.0.2]"}
-REST = {"generations", "manifest"}
 # Says that it was reached, and goes on when it may; once, so that the next run is not held up.
 HOLD = '[ -e /run/reached ] || { touch /run/reached; while [ ! -e /run/go ]; do sleep 0.05; done; }; exec $real "$@"'
 # Where mv is called for something else than a live file of Postfix, it only does its work.
@@ -45,7 +45,7 @@ def assert_finishes(controller: Controller, *hosts: Host) -> Result:
     controller.assert_converged()
     for host in hosts or controller.fleet.hosts:
         assert_tables_match(host)
-        assert private_names(host) == REST
+        assert private_names(host) == AT_REST
         assert_mail_flows(controller.fleet, host, "example.com")
     return result
 
@@ -70,7 +70,7 @@ def test_a_postmap_that_fails_once_is_made_good_by_the_next_run(controller: Cont
     assert live(host) == before
     assert_mail_flows(controller.fleet, host, "example.com")
     result = assert_finishes(controller)
-    assert "index transport as hash (4 entries): transport changes  [all 3 hosts]" in result.review
+    assert "index transport as hash (4 entries): transport changes [all 3 hosts]" in result.said
     assert_mail_flows(controller.fleet, host, "added.example")
 
 
@@ -113,7 +113,7 @@ def test_the_controller_killed_while_activating_leaves_the_new_configuration(con
     assert "added.example" in live(canary)["transport entries"]
     assert_tables_match(canary)
     assert_mail_flows(controller.fleet, canary, "added.example")
-    assert "1 as declared" in assert_finishes(controller).review
+    assert "1 as declared" in assert_finishes(controller).said
 
 
 def kill_in_rename(number: int) -> str:
@@ -146,7 +146,7 @@ def test_the_hosts_shell_killed_in_the_middle_of_the_renames(
     if reply_to(controller.fleet, canary, "user@added.example")[0] == 250:
         assert "added.example" in live(canary)["transport entries"]
     result = assert_finishes(controller)
-    assert "repair: finishes an interrupted change" in result.review
+    assert "repair: finishes an interrupted change" in result.said
     assert_mail_flows(controller.fleet, canary, "added.example")
     assert [live(host)["transport"] for host in controller.fleet.hosts] == [live(canary)["transport"]] * 3
 
@@ -158,7 +158,7 @@ def test_the_hosts_shell_killed_before_the_reload_is_reloaded_by_the_next_run(co
     with replaced(canary, "/usr/sbin/postfix", kill + 'exec $real "$@"'):
         assert controller.run("-y").status == 1
     result = assert_finishes(controller)
-    assert "reload Postfix: an interrupted change may not have been loaded" in result.review
+    assert "reload Postfix: an interrupted change may not have been loaded" in result.said
     assert_mail_flows(controller.fleet, canary, "added.example")
 
 
@@ -191,19 +191,19 @@ def test_a_table_deleted_truncated_or_replaced_by_hand_is_indexed_anew(
 ) -> None:
     host = controller.fleet.hosts[1]
     host.run(["sh", "-c", f"cd /etc/postfix && {meddling}"])
-    review = controller.run("--dry").review
+    review = controller.run("--dry").said
     assert reason in review
     assert "leave Postfix alone" in review
-    assert "2 as declared" in assert_finishes(controller, host).review
+    assert "2 as declared" in assert_finishes(controller, host).said
 
 
 def test_a_file_edited_by_hand_is_shown_and_put_back(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
     host.run(["sh", "-c", "echo mine.example >>/etc/postfix/relaydomains; postconf -e smtpd_banner=mine"])
     result = assert_finishes(controller, host)
-    assert f"relaydomains: edited on the host since the last rollout  [{host.name}]" in result.review
-    assert "-mine.example" in result.review
-    assert "-smtpd_banner = mine" in result.review
+    assert f"edited on the host since the last rollout, and put back [{host.name}]" in result.said
+    assert "- mine.example (added by hand)" in result.said
+    assert "- smtpd_banner = mine (added by hand)" in result.said
     assert host.run(["postconf", "-n", "smtpd_banner"]).stdout == ""
     assert reply_to(controller.fleet, host, "user@mine.example")[0] == 554
 
@@ -219,7 +219,7 @@ def test_a_file_that_is_no_text_is_shown_and_put_back(controller: Controller) ->
     host = controller.fleet.hosts[1]
     host.run(["sh", "-c", "printf '# caf\\351\\000 no newline' >>/etc/postfix/mynetworks"])
     result = assert_finishes(controller, host)
-    assert "-# caf\\xe9" in result.review
+    assert "-# caf\\xe9" in result.said
 
 
 def test_files_changed_back_by_hand_behind_a_running_postfix_are_reloaded(controller: Controller) -> None:
@@ -235,7 +235,7 @@ def test_files_changed_back_by_hand_behind_a_running_postfix_are_reloaded(contro
     (host.root / "etc/postfix/relaydomains").write_text(new)
     controller.declare(relay_domains=ADDED)
     result = assert_finishes(controller, host)
-    assert f"reload Postfix: Postfix has not loaded the relaydomains on the disk  [{host.name}]" in result.review
+    assert f"reload Postfix: Postfix has not loaded the relaydomains on the disk [{host.name}]" in result.said
     assert_mail_flows(controller.fleet, host, "added.example")
 
 
@@ -243,7 +243,7 @@ def test_a_stopped_postfix_is_started(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
     host.run(["postfix", "stop"])
     result = assert_finishes(controller, host)
-    assert f"start Postfix: Postfix is not running  [{host.name}]" in result.review
+    assert f"start Postfix: Postfix is not running [{host.name}]" in result.said
 
 
 def test_a_stopped_postfix_is_started_with_a_change_too(controller: Controller) -> None:
@@ -264,7 +264,7 @@ def test_somebody_elses_lock_stops_the_whole_fleet_and_is_named(controller: Cont
     before = [tree(each) for each in controller.fleet.hosts if each is not host]
     put_lock(host, holder="alice@elsewhere process 7 of other", since=int(time.time()) - 60)
     controller.declare(relay_domains=ADDED)
-    assert "warning: locked by alice@elsewhere" in controller.run("--dry").review
+    assert "warning: locked by alice@elsewhere" in controller.run("--dry").said
     result = controller.run("-y")
     assert result.status == 1
     assert "locked: held by alice@elsewhere process 7 of other" in result.log
@@ -327,7 +327,7 @@ def test_a_file_edited_between_stage_and_activation_stops_that_host_and_the_next
     assert "added.example" not in live(canary)["transport"]
     assert live(canary)["main.cf"].endswith("# mine\n")
     assert [live(host) for host in (second, held)] == before
-    assert all(private_names(host) == REST for host in controller.fleet.hosts)
+    assert all(private_names(host) == AT_REST for host in controller.fleet.hosts)
     assert_finishes(controller)
 
 
@@ -336,7 +336,7 @@ def test_a_link_in_the_place_of_a_file_is_refused_and_left(controller: Controlle
     host.run(["sh", "-c", "cd /etc/postfix && mv transport elsewhere && ln -s elsewhere transport"])
     result = controller.run("-y")
     assert result.status == 1
-    assert "cannot go on: transport is lrwxrwxrwx; expected regular files" in result.review
+    assert "leaving behind: transport is lrwxrwxrwx; expected regular files" in result.said
     assert (host.root / "etc/postfix/transport").is_symlink()
     host.run(["sh", "-c", "cd /etc/postfix && rm transport && mv elsewhere transport"])
     controller.assert_converged()
@@ -351,15 +351,15 @@ def test_a_host_without_postfix_is_named_with_the_reason(controller: Controller)
     finally:
         host.run(["mv", "/usr/sbin/postconf.away", "/usr/sbin/postconf"])
     assert result.status == 1
-    assert "cannot go on: found no postconf in /usr/sbin" in result.review
-    assert f"is Postfix installed?  [{host.name}]" in result.review
+    assert "leaving behind: found no postconf in /usr/sbin" in result.said
+    assert f"is Postfix installed? [{host.name}]" in result.said
 
 
 def test_a_postfix_that_was_started_with_other_interfaces_is_restarted(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
     host.run(["sh", "-c", "postconf -e inet_interfaces=loopback-only && postfix stop && postfix start"])
     result = assert_finishes(controller, host)
-    assert "restart Postfix: inet_interfaces changes from loopback-only to all" in result.review
+    assert "restart Postfix: inet_interfaces changes from loopback-only to all" in result.said
 
 
 def test_a_main_cf_that_was_deleted_comes_back_with_what_the_host_says_of_itself(newcomer: Controller) -> None:
@@ -375,9 +375,9 @@ def test_a_main_cf_that_was_deleted_comes_back_with_what_the_host_says_of_itself
 def test_an_abandoned_lock_is_cleared_up_also_where_nothing_else_is_to_do(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
     put_lock(host, holder="alice@elsewhere process 7 of other", since=int(time.time()) - 4000)
-    assert "locked by alice@elsewhere process 7 of other" in controller.run("--dry").review
+    assert "locked by alice@elsewhere process 7 of other" in controller.run("--dry").said
     controller.roll_out()
-    assert private_names(host) == REST
+    assert private_names(host) == AT_REST
 
 
 def test_a_lock_is_not_cleared_up_under_a_program_that_its_dead_controller_left_running(controller: Controller) -> None:
@@ -389,11 +389,11 @@ def test_a_lock_is_not_cleared_up_under_a_program_that_its_dead_controller_left_
     assert "lock" in private_names(host)
     put_lock(host, holder=dead, since=int(time.time()))
     controller.roll_out()
-    assert private_names(host) == REST
+    assert private_names(host) == AT_REST
 
 
 def test_a_manifest_that_was_cut_off_is_not_believed(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
     host.run(["sh", "-c", "cd /etc/postfix/.mailproxy && sed -i '$d' manifest"])
     result = assert_finishes(controller, host)
-    assert "reload Postfix: nothing says that Postfix has loaded these files" in result.review
+    assert "reload Postfix: nothing says that Postfix has loaded these files" in result.said

@@ -1,0 +1,90 @@
+"""A review as Markdown that fits a comment of a pull request."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from mailproxy.as_text import CAUSE_TITLES, hosts_text, order, summary, visible
+from mailproxy.review import Finding, Review, file_lines
+
+# GitHub takes comments of 65,536 characters, GitLab of 1,000,000.
+LIMIT = 60_000
+# More lines than these are folded.
+MOST_OPEN = 25
+_CUT = "**Cut here, at 60,000 characters.** What follows is in the review as .html or .json."
+
+
+def as_markdown(review: Review) -> str:
+    """Return the review in at most 60,000 characters; what is cut off is said to be."""
+    head = f"### {summary(review)}\n\ndigest: `{review.digest}`\n\n"
+    left = LIMIT - len(head) - len(_CUT) - 1
+    parts = [head]
+    for part in _parts(review):
+        if len(part) > left:
+            return "".join([*parts, _CUT, "\n"])
+        parts.append(part)
+        left -= len(part)
+    return "".join(parts)
+
+
+def problem_as_markdown(problem: str) -> str:
+    """Return what kept a review from being made, in at most 60,000 characters."""
+    return f"### mailproxy: no review could be made\n\n{_fenced(problem[: LIMIT // 2].splitlines())}"
+
+
+def _parts(review: Review) -> Iterator[str]:
+    """Yield pieces that stand for themselves, what matters most first."""
+    for finding in review.of("blocked", "gate", "warning"):
+        yield _finding(finding, review)
+    closed = list(dict.fromkeys(str(finding.gate) for finding in review.closed_gates))
+    if closed:
+        yield f"\nTo go on: `--data approve={','.join(closed)}`\n"
+    for block in review.blocks:
+        count = f"{len(block.changes)} change{'s' * (len(block.changes) != 1)}"
+        changes = [str(change) for change in block.changes]
+        yield from _section(CAUSE_TITLES[block.cause], hosts_text(block.hosts, review), count, changes)
+    effects = review.of("repair", "effect")
+    if effects:
+        yield "\n#### effects\n\n"
+    for finding in effects:
+        yield _finding(finding, review)
+    if order(review):
+        yield f"\norder: {_code(order(review))}\n"
+    for file in review.files:
+        lines = file_lines(file.change) or ("changed, not shown",)
+        hosts = f"{hosts_text(file.hosts, review)}; {file.change.reason}"
+        yield from _section(file.change.desired.name, hosts, f"{len(lines)} lines", lines, file.is_explained)
+
+
+def _finding(finding: Finding, review: Review) -> str:
+    heads = {"blocked": "**cannot go on**: ", "warning": "**warning**: ", "repair": "**repair**: "}
+    head = heads.get(finding.kind, "")
+    if finding.gate:
+        head = f"**{'approved' if finding.approved else 'needs approval'}** `{finding.gate}`: "
+    return f"- {head}{_code(finding.text)} {_code(f'[{hosts_text(finding.hosts, review)}]')}\n"
+
+
+def _section(title: str, hosts: str, count: str, lines: Sequence[str], is_folded: bool | None = None) -> Iterator[str]:
+    """Yield a titled list of lines, folded where it is long; a very long one in pieces, so that a cut loses little."""
+    folds = len(lines) > MOST_OPEN if is_folded is None else is_folded
+    for start in range(0, len(lines), MOST_OPEN * 10):
+        piece = _fenced(lines[start : start + MOST_OPEN * 10])
+        head = f"\n#### {title}: {_code(hosts)}\n\n" if start == 0 else f"\nfrom {start + 1} on:\n\n"
+        if folds:
+            piece = f"<details><summary>{count}</summary>\n\n{piece}\n</details>\n"
+        yield head + piece
+
+
+def _fenced(lines: Sequence[str]) -> str:
+    fence = "`" * max(3, _longest_run(lines) + 1)
+    return "\n".join([f"{fence}diff", *map(visible, lines), fence]) + "\n"
+
+
+def _code(text: str) -> str:
+    """Return a code span: nothing in it is markup, and nobody is mentioned by it."""
+    marks = "`" * (_longest_run([text]) + 1)
+    pad = " " if "`" in text else ""
+    return f"{marks}{pad}{visible(text)}{pad}{marks}"
+
+
+def _longest_run(lines: Sequence[str]) -> int:
+    return max((len(run) for line in lines for run in re.findall("`+", line)), default=0)

@@ -1,0 +1,156 @@
+"""What a plan changes in the language of domains, and whose doing each change is."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+from mailproxy.meaning import SUBJECTS, UNROUTED, Meaning, Subject, is_accepted, meaning, spelled
+from mailproxy.model import Entries
+from mailproxy.observed import Foreign, ObservedState
+from mailproxy.render import FILES, Content
+
+# asked for; put back after somebody edited the host; or taken over from a host that was not managed until now.
+Cause = Literal["declared", "by hand", "adopting"]
+
+# Stands for a value that nobody may see.
+SECRET = "<secret>"
+# The files that a subject is said in.
+FILES_OF: Mapping[Subject, tuple[str, ...]] = {
+    "domain": ("main.cf", "relaydomains", "transport"),
+    "network": ("main.cf", "mynetworks"),
+    "alias": ("main.cf", "aliases"),
+    "parameter": ("main.cf",),
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is otherwise afterwards: before is None where it comes, after is None where it goes.
+
+    note says whose hand it was where somebody edited the host since the last rollout.
+    """
+
+    subject: Subject
+    key: str
+    before: str | None
+    after: str | None
+    cause: Cause = "declared"
+    note: str = ""
+
+    @property
+    def sign(self) -> str:
+        """How a review marks it: + comes, - goes, ~ changes."""
+        return "+" if self.before is None else "-" if self.after is None else "~"
+
+    def __str__(self) -> str:
+        if SECRET in (self.before, self.after):
+            return f"{self.sign} {self.key}: changed, not shown"
+        arrow = {"domain": " -> ", "network": "", "alias": ": ", "parameter": " = "}[self.subject]
+        name = f"{self.subject} {self.key}" if self.subject in ("network", "alias") else self.key
+        if self.sign == "~":
+            text = f"~ {name}: {self.before or '(empty)'} -> {self.after or '(empty)'}"
+        elif self.sign == "+":
+            text = f"+ {name}{arrow}{self.after}".rstrip()
+        else:
+            shows_value = self.subject in ("alias", "parameter") or not is_accepted(self.before or "")
+            text = f"- {name}" + (f"{arrow}{self.before}".rstrip() if shows_value else "")
+        return f"{text} ({self.note})" if self.note else text
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What an observed host means, what it is to mean, and the changes between them by subject.
+
+    Hosts with the same change of a subject share one tuple, so that a fleet costs no more than what differs in it.
+    """
+
+    live: Meaning
+    wanted: Meaning
+    changes: tuple[tuple[Change, ...], ...]
+
+
+def difference(contents: Mapping[str, Content], observed: ObservedState) -> Difference:
+    """Return what brings a host to the rendered files, each change with its cause."""
+    directory = observed.postfix.config_directory
+    wanted_texts = {name: content.text for name, content in contents.items()}
+    live_texts = dict(_live_texts(wanted_texts, observed))
+    live = meaning(live_texts, directory, observed.foreign)
+    wanted = meaning(wanted_texts, directory)
+    found = _differences(live, wanted, "declared" if observed.is_managed else "adopting", observed.foreign)
+    drifted = _drifted(observed)
+    if drifted:
+        loaded_texts = dict(_loaded_texts(drifted, live_texts, observed))
+        loaded = meaning(loaded_texts, directory)
+        unknown = drifted - set(loaded_texts)
+        found = [tuple(_with_cause(change, drifted, unknown, loaded) for change in changes) for changes in found]
+    return Difference(live, wanted, tuple(changes for changes in found if changes))
+
+
+def _drifted(observed: ObservedState) -> set[str]:
+    """Return the managed files that are not what was loaded last."""
+    digests = observed.manifest.digests if observed.manifest else {}
+    return {name for name in FILES if name in digests and digests[name] != observed.digest(name)}
+
+
+def _live_texts(wanted: Mapping[str, str], observed: ObservedState) -> Iterator[tuple[str, str]]:
+    yield from observed.texts.items()
+    for name in FILES:
+        # What is not sent back is as it is wanted.
+        if name in observed.live and name not in observed.texts:
+            yield name, wanted[name]
+
+
+def _loaded_texts(drifted: set[str], live: Mapping[str, str], observed: ObservedState) -> Iterator[tuple[str, str]]:
+    """Yield the managed files as the last activation left them, less those whose copy is not what was loaded."""
+    digests = observed.manifest.digests if observed.manifest else {}
+    for name in FILES:
+        if name not in drifted and name in live:
+            yield name, live[name]
+        elif name in observed.loaded_texts:
+            content = Content(name, observed.loaded_texts[name])
+            if content.digest == digests.get(name):
+                yield name, content.text
+
+
+def _differences(live: Meaning, wanted: Meaning, cause: Cause, foreign: Foreign | None) -> list[tuple[Change, ...]]:
+    *found, parameters = (_changes(subject, live.of(subject), wanted.of(subject), cause) for subject in SUBJECTS)
+    if foreign:
+        parameters = tuple(change for change in parameters if not _is_as_by_default(change, foreign))
+    found.append(parameters)
+    if live.subdomains != wanted.subdomains and UNROUTED not in (live.subdomains, wanted.subdomains):
+        found.append((Change("parameter", "relay_subdomains", live.subdomains, wanted.subdomains, cause),))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _changes(subject: Subject, before: Entries, after: Entries, cause: Cause) -> tuple[Change, ...]:
+    keys = () if before == after else (key for key in {**before, **after} if before.get(key) != after.get(key))
+    return tuple(Change(subject, key, before.get(key), after.get(key), cause) for key in sorted(keys))
+
+
+def _is_as_by_default(change: Change, foreign: Foreign) -> bool:
+    """Whether a parameter comes or goes that has the same value without being set, or that nothing reads."""
+    key = change.key
+    if change.before is None:
+        so_far = foreign.effective.get(key, foreign.builtin.get(key))
+        return so_far is not None and spelled(key, so_far, foreign.effective.get("myhostname", "")) == change.after
+    return change.after is None and (key in foreign.unused or foreign.builtin.get(key) == change.before)
+
+
+def _with_cause(change: Change, drifted: set[str], unknown: set[str], loaded: Meaning) -> Change:
+    """Tell a hand on the host from what is declared, by what was loaded last."""
+    if drifted.isdisjoint(FILES_OF[change.subject]):
+        return change
+    if not unknown.isdisjoint(FILES_OF[change.subject]):
+        return replace(change, cause="by hand", note="by hand, or declared: what was loaded is not known")
+    base = loaded.of(change.subject).get(change.key)
+    if base == change.before:
+        return change
+    if base is None:
+        note = "added by hand"
+    elif change.before is None:
+        note = "removed by hand"
+    else:
+        note = f"by hand, from {base}"
+    return replace(change, cause="by hand", note=note if base == change.after else f"{note}; declared otherwise too")

@@ -1,0 +1,124 @@
+"""What a rollout does not do unless it was approved by name: observed x desired -> gates."""
+
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Literal
+
+from mailproxy.changes import Difference
+from mailproxy.meaning import is_accepted
+from mailproxy.observed import ObservedState, main_cf_parameters
+
+Network = IPv4Network | IPv6Network
+GateName = Literal["removals", "queued", "networks", "restart", "unreachable", "takeover"]
+
+# What each gate stops; the names are those of --data approve=.
+GATES: dict[GateName, str] = {
+    "removals": "relay domains are removed or rerouted, more than 30 % of a host's or more than 10 at once",
+    "queued": "a domain is removed for which the queue holds mail",
+    "networks": "more addresses are trusted than before",
+    "restart": "Postfix stops answering for a moment",
+    "unreachable": "hosts are left behind that could not be reached or read",
+    "takeover": "a host that was made by hand relays mail already",
+}
+MOST_REMOVALS = 10
+MOST_REMOVALS_PERCENT = 30
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Something that needs approval on a host, and why."""
+
+    name: GateName
+    reason: str
+
+
+def gates(difference: Difference, action: str, observed: ObservedState) -> tuple[Gate, ...]:
+    """Return the gates of one host whose change ends in an action such as "reload".
+
+    A host that was never managed and relays nothing yet meets none: nothing can be lost there.
+    """
+    if not observed.is_managed and not relays(difference, observed):
+        return ()
+    return tuple(_gates(difference, action, observed))
+
+
+def relays(difference: Difference, observed: ObservedState) -> bool:
+    """Whether a host relays mail as it is: for a domain, by a table, or for networks besides its own loopback."""
+    live = difference.live
+    if live.domains or any(unread.startswith(("relay_domains", "transport_maps")) for unread in live.unread):
+        return True
+    if "mynetworks" not in main_cf_parameters(observed.texts.get("main.cf", "")):
+        return False  # by Postfix's own default, which nobody chose
+    return not all(_is_loopback(network) for network in trusted(live.networks))
+
+
+def trusted(items: Iterable[str]) -> list[Network]:
+    """Return the networks that a list such as mynetworks trusts, its exclusions taken out.
+
+    The first item that matches decides (postconf(5), mynetworks); tables and names, which cannot be told, are left out.
+    """
+    found: list[Network] = []
+    for item in reversed(list(items)):
+        network = _parsed(item.removeprefix("!"))
+        if network is not None:
+            found = _without(found, network) if item.startswith("!") else [*found, network]
+    return found
+
+
+def _gates(difference: Difference, action: str, observed: ObservedState) -> Iterator[Gate]:
+    live = {domain: hop for domain, hop in difference.live.domains.items() if is_accepted(hop)}
+    wanted = difference.wanted.domains
+    if not observed.is_managed:
+        kinds = f"{len(live)} {'domain' if len(live) == 1 else 'domains'}" if live else "trusted networks"
+        yield Gate("takeover", f"a host made by hand relays mail for {kinds} already")
+    removed = [domain for domain in live if domain not in wanted]
+    rerouted = [domain for domain in live if domain in wanted and wanted[domain] != live[domain]]
+    count = len(removed) + len(rerouted)
+    if count > MOST_REMOVALS or count * 100 > MOST_REMOVALS_PERCENT * len(live):
+        parts = [f"{len(removed)} removed"] * bool(removed) + [f"{len(rerouted)} rerouted"] * bool(rerouted)
+        limits = f"{MOST_REMOVALS_PERCENT} % or {MOST_REMOVALS} domains"
+        yield Gate("removals", f"{' and '.join(parts)} of {len(live)} relay domains; without approval up to {limits}")
+    waiting = [domain for domain in removed if (observed.queued or {}).get(domain)]
+    if waiting:
+        yield Gate("queued", f"mail is queued for {_named(waiting)}, which {_is_are(waiting)} removed")
+    wider = trusted(difference.wanted.networks)
+    for network in trusted(difference.live.networks):
+        wider = _without(wider, network)
+    if wider:
+        yield Gate("networks", f"{_named([str(network) for network in wider])} {_is_are(wider)} trusted from now on")
+    if action == "restart" and "main.cf" in observed.live:
+        yield Gate("restart", "Postfix is stopped and started, and answers nobody for that moment")
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _is_are(things: Sized) -> str:
+    return "is" if len(things) == 1 else "are"
+
+
+def _parsed(item: str) -> Network | None:
+    try:
+        return ip_network(item.replace("[", "").replace("]", ""), strict=False)
+    except ValueError:
+        return None
+
+
+def _without(networks: list[Network], taken: Network) -> list[Network]:
+    """Return what is left of networks when another is taken out of them."""
+    left: list[Network] = []
+    for network in networks:
+        if network.version != taken.version or not network.overlaps(taken):
+            left.append(network)
+        elif not network.subnet_of(taken):  # type: ignore[arg-type]
+            left += network.address_exclude(taken)  # type: ignore[arg-type]
+    return left
+
+
+def _is_loopback(network: Network) -> bool:
+    address = network.network_address
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

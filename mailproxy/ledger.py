@@ -1,0 +1,145 @@
+"""The fleet at a glance: pyinfra INVENTORY mailproxy.status [domain=example.org]."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timezone
+from weakref import WeakKeyDictionary
+
+import click
+from pyinfra import context
+from pyinfra.api import State
+
+from mailproxy.changes import difference
+from mailproxy.declaration import declared
+from mailproxy.meaning import is_accepted
+from mailproxy.model import DesiredState, domain_name
+from mailproxy.observed import ObservedState, Unread
+from mailproxy.plan import EDITED, Plan, planned
+from mailproxy.program import expectation
+from mailproxy.reading import Reading
+from mailproxy.render import rendered
+from mailproxy.stop import StopError
+
+_UNKNOWN = "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One host, in words; "-" stands for what is not known. since is in UTC, queue in messages."""
+
+    host: str
+    postfix: str = _UNKNOWN
+    generation: str = _UNKNOWN
+    since: str = _UNKNOWN
+    commit: str = _UNKNOWN
+    queue: str = _UNKNOWN
+    domain: str = ""
+    state: str = ""
+
+
+def row(name: str, desired: DesiredState, observed: ObservedState | Unread, domain: str = "") -> Row:
+    """Return what there is to say of one host, and of one domain on it."""
+    if isinstance(observed, Unread):
+        return Row(name, state=f"NOT READ: {observed.reason}", domain=_UNKNOWN if domain else "")
+    record = observed.manifest.record if observed.manifest else {}
+    since = record.get("activated", "")
+    return Row(
+        host=name,
+        postfix=".".join(map(str, observed.postfix.version)),
+        generation=record.get("generation", _UNKNOWN),
+        since=f"{datetime.fromtimestamp(int(since), timezone.utc):%Y-%m-%d %H:%M}" if since.isdigit() else _UNKNOWN,
+        commit=record.get("commit", _UNKNOWN).replace(" + uncommitted changes", "+"),
+        queue=_UNKNOWN if observed.queue is None else str(observed.queue),
+        state="; ".join(_state(desired, observed)) or "as declared",
+        domain=_domain(domain, desired, observed) if domain else "",
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return rows in columns, the first line naming them; a column in which nothing is said is left out."""
+    names = [column.name for column in fields(Row) if any(getattr(one, column.name) for one in rows)]
+    lines = [names, *([getattr(one, name) for name in names] for one in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+    return "".join(f"{line.rstrip()}\n" for line in padded)
+
+
+def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
+    """Yield what is not as it should be, the worst first."""
+    if not observed.running:
+        yield "POSTFIX IS NOT RUNNING"
+    outcome = planned(desired, observed)
+    if not isinstance(outcome, Plan):
+        yield f"cannot be managed: {outcome.reason}"
+    elif not outcome.is_managed:
+        yield "not managed yet"
+    else:
+        yield from outcome.repairs
+        edited = [change.desired.name for change in outcome.files if change.reason == EDITED]
+        if edited:
+            yield f"edited by hand: {', '.join(edited)}"
+        behind = [change.desired.name for change in outcome.files if change.reason != EDITED]
+        if behind:
+            yield f"behind what is declared: {', '.join(behind)}"
+        changed = {change.desired.name for change in outcome.files}
+        yield from (f"stale table: {index.reason}" for index in outcome.indexes if index.table not in changed)
+        if outcome.service.action in ("reload", "restart") and not outcome.files:
+            yield f"{outcome.service.action} pending: {outcome.service.reason}"
+    if observed.lock is not None:
+        yield f"locked by {observed.lock.holder}"
+
+
+def _domain(domain: str, desired: DesiredState, observed: ObservedState) -> str:
+    """Return what the host does with mail for a domain."""
+    live = difference(rendered(desired, observed.postfix), observed).live
+    parents = [domain.split(".", count)[count] for count in range(1, domain.count(".") + 1)]
+    candidates = [domain, *(parents if live.subdomains == "routed as their parent" else [])]
+    hop = next((live.domains[name] for name in candidates if name in live.domains), None)
+    if hop is None:
+        return "not accepted"
+    if not is_accepted(hop):
+        return hop
+    if not observed.running:
+        return f"-> {hop}, but Postfix is not running"
+    loaded = observed.manifest.digests.get("relaydomains") if observed.manifest else None
+    is_loaded = loaded in (None, observed.digest("relaydomains"))
+    return f"live -> {hop}" if is_loaded else f"-> {hop} on the disk; Postfix may not have loaded it"
+
+
+class _Ledger:
+    """The rows of one run, as far as hosts were read."""
+
+    def __init__(self, state: State):
+        self.reading = Reading(state)
+        self.desired = declared(state.inventory, self.reading.hosts)
+
+
+_ledgers: WeakKeyDictionary[State, _Ledger] = WeakKeyDictionary()
+
+
+def status(domain: str = "") -> None:
+    """Print one line a host, with domain= also what becomes of its mail; pyinfra calls this for each host.
+
+    The last one prints, and ends the run: with 1 where a host could not be read, else 0. --json prints a list.
+    """
+    try:
+        asked = domain_name(domain) if domain else ""
+    except ValueError as error:
+        raise StopError(f"domain={domain}: {error}; nothing was read") from None
+    state = context.state
+    if state not in _ledgers:
+        _ledgers[state] = _Ledger(state)
+    ledger = _ledgers[state]
+    name = context.host.name
+    ledger.reading.read(context.host, expectation(ledger.desired[name], with_queue=True))
+    if not ledger.reading.is_complete:
+        return
+    observed = ledger.reading.observed
+    rows = [row(host, ledger.desired[host], found, asked) for host, found in observed.items()]
+    if "--json" in sys.argv[1:]:
+        click.echo(json.dumps([asdict(one) for one in rows], indent=1))
+    else:
+        click.echo(f"\n{table(rows)}")
+    raise StopError("", int(any(isinstance(found, Unread) for found in observed.values())))

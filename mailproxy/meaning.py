@@ -1,0 +1,179 @@
+"""What configuration files say in the language of domains, however they are spelled: texts -> Meaning."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from mailproxy.model import Entries, network
+from mailproxy.observed import Foreign, alias_entries, list_items, main_cf_parameters, table_entries
+from mailproxy.render import FILES
+
+Subject = Literal["domain", "network", "alias", "parameter"]
+SUBJECTS: tuple[Subject, ...] = ("domain", "network", "alias", "parameter")
+
+# Stands for a host's own name, so that what many hosts have in common reads the same.
+OWN_NAME = "$myhostname"
+# What a parent_domain_matches_subdomains that leaves Postfix's default alone does to subdomains of relay domains.
+UNROUTED = "accepted, without the routes"
+ROUTED = "routed as their parent"
+
+# Parameters of main.cf that only say where the rest stands: what they lead to is what they mean.
+_PLUMBING = ("mynetworks", "alias_maps", "alias_database", "relay_domains", "transport_maps")
+_SUBDOMAINS = "parent_domain_matches_subdomains"
+# Table types whose source, or whose listing, reads like a postmap(1) source.
+_READABLE = ("texthash", "hash", "btree", "lmdb", "cdb", "dbm")
+# Parameters that are lists of words: commas and blanks are the same there (postconf(5)).
+_WORD_LISTS = re.compile(r".*_restrictions|mydestination")
+_NOT_ACCEPTED = "not accepted, routed to "
+_REFERENCE = re.compile(r"\$[{(]myhostname[)}]")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a host does for whom: relay domain -> next hop, trusted network -> "", alias -> targets, parameters.
+
+    subdomains says what becomes of mail for subdomains of relay domains; unread names what files do not tell.
+    """
+
+    domains: Entries
+    networks: Entries
+    aliases: Entries
+    parameters: Entries
+    subdomains: str
+    unread: tuple[str, ...] = ()
+
+    def of(self, subject: Subject) -> Entries:
+        """Return the entries of one subject."""
+        by_subject = {"domain": self.domains, "network": self.networks, "alias": self.aliases}
+        return by_subject.get(subject, self.parameters)
+
+
+def is_accepted(next_hop: str) -> bool:
+    """Whether a value of Meaning.domains belongs to a relay domain, not to a route without acceptance."""
+    return not next_hop.startswith(_NOT_ACCEPTED)
+
+
+def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = None) -> Meaning:
+    """Return what files mean: texts by managed name, or by path where main.cf names another file.
+
+    foreign, where it is there, says what main.cf leaves to Postfix's defaults and what it expands to.
+    """
+    parameters = main_cf_parameters(texts.get("main.cf", ""))
+    holding = {**parameters, **(foreign.effective if foreign else {})}
+    sources = _Sources({**texts, **{f"{directory}/{name}": texts[name] for name in FILES if name in texts}})
+    relay_transport = holding.get("relay_transport") or "relay"
+    if ":" not in relay_transport:
+        relay_transport = f"{relay_transport}:{holding.get('relayhost', '')}"
+    domains, subdomains = _domains(
+        tuple(sources.items("relay_domains", holding.get("relay_domains", ""))),
+        sources.entries("transport_maps", holding.get("transport_maps", ""), table_entries),
+        relay_transport,
+        frozenset(words(holding.get("mydestination", "").lower())),
+    )
+    accepts = "relay_domains" in words(holding.get(_SUBDOMAINS, "relay_domains"))
+    return Meaning(
+        domains=domains,
+        networks=_networks(tuple(sources.items("mynetworks", holding.get("mynetworks", "")))),
+        aliases=sources.entries("alias_maps", holding.get("alias_maps", ""), alias_entries),
+        parameters=_parameters(parameters, holding.get("myhostname", "")),
+        subdomains=subdomains if accepts else "refused",
+        unread=tuple(sources.unread),
+    )
+
+
+class _Sources:
+    """The files that parameters refer to; unread collects what cannot be followed."""
+
+    def __init__(self, texts: Mapping[str, str]):
+        self.texts = texts
+        self.unread: list[str] = []
+
+    def items(self, parameter: str, value: str) -> Iterator[str]:
+        """Yield the items of a list such as mynetworks, with those of the files it names (postconf(5))."""
+        for word in words(value):
+            if word.startswith("/") and word in self.texts:
+                yield from list_items(self.texts[word])
+            elif word.startswith("/"):
+                self.unread.append(f"{parameter} = {word}")
+            elif ":/" in word:
+                yield from self.entries(parameter, word, table_entries)
+            else:
+                yield word
+
+    def entries(self, parameter: str, value: str, parse: Callable[[str], Entries]) -> Entries:
+        """Return what a list of tables such as transport_maps finds: the first table that knows a key wins."""
+        known: list[Entries] = []
+        for word in words(value):
+            type_, _, path = word.removeprefix("proxy:").partition(":")
+            if type_ in _READABLE and path in self.texts:
+                known.append(parse(self.texts[path]))
+            else:
+                self.unread.append(f"{parameter} = {word}")
+        return known[0] if len(known) == 1 else Entries({key: e[key] for e in reversed(known) for key in e})
+
+
+def words(value: str) -> list[str]:
+    """Return the words of a list as main.cf has them, between commas and blanks."""
+    return value.replace(",", " ").split()
+
+
+@lru_cache(maxsize=1024)
+def _domains(
+    accepted: tuple[str, ...], routes: Entries, relay_transport: str, own: frozenset[str]
+) -> tuple[Entries, str]:
+    """Return each relay domain with its next hop, and what becomes of mail for subdomains where it is accepted.
+
+    A domain without a route goes by relay_transport to relayhost, or else to its own MX; names of the host itself are
+    delivered there (ADDRESS_CLASS_README).
+    """
+    domains = {domain.lower().removesuffix("."): "" for domain in accepted if domain.lower() not in own}
+    for domain in domains:
+        hop = routes.get(domain) or relay_transport
+        domains[domain] = f"{hop}{domain}" if hop.endswith(":") else hop
+    below = {key for key in routes if key.startswith(".") and routes.get(key[1:]) == routes[key]}
+    is_routed = bool(domains) and all(f".{domain}" in below for domain in domains)
+    for key, hop in routes.items():
+        if key not in domains and hop != "local:" and not (is_routed and key in below and key[1:] in domains):
+            domains[key] = f"{_NOT_ACCEPTED}{hop}"
+    return Entries(domains), ROUTED if is_routed else UNROUTED
+
+
+@lru_cache(maxsize=1024)
+def _networks(items: tuple[str, ...]) -> Entries:
+    return Entries({spelled_network(item): "" for item in items})
+
+
+def spelled_network(item: str) -> str:
+    """Return a network as group_data would spell it; what is none of ours as it is."""
+    try:
+        spelled = network(item)
+    except ValueError:
+        return item
+    return spelled.removesuffix("/128") if "[" in spelled else spelled.removesuffix("/32")
+
+
+@lru_cache(maxsize=4096)
+def _parameters(parameters: Entries, name: str) -> Entries:
+    """Return the parameters that say something by themselves, a host's own name by its reference."""
+    said = {key: value for key, value in parameters.items() if key not in _PLUMBING and key != _SUBDOMAINS}
+    return Entries({key: spelled(key, value, name) for key, value in said.items()})
+
+
+def spelled(key: str, value: str, name: str) -> str:
+    """Return the value of a parameter in one spelling for all hosts, whatever the name of the host is."""
+    if key in ("myhostname", "mydomain"):
+        return value.lower()
+    plain = ", ".join(words(value)) if _WORD_LISTS.fullmatch(key) else value
+    return _REFERENCE.sub(OWN_NAME, by_own_name(plain, name))
+
+
+def by_own_name(value: str, name: str) -> str:
+    """Return the value of a parameter with the host's own name as a reference."""
+    return _own_name(name).sub(OWN_NAME, value) if name else value
+
+
+@lru_cache(maxsize=4096)
+def _own_name(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.$-]){re.escape(name)}(?![\w.-])", re.IGNORECASE)

@@ -1,0 +1,50 @@
+"""What the user asks of a run besides the state of the hosts: --data approve=, review=, reviewed= and expect=."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mailproxy.gates import GATES
+
+FORMATS = (".md", ".html", ".json")
+NO_CHANGES = "no_changes"
+
+
+@dataclass(frozen=True)
+class Options:
+    """approved names gates; files are where the review is written; reviewed is the digest that has to be met."""
+
+    approved: frozenset[str] = frozenset()
+    files: tuple[Path, ...] = ()
+    reviewed: str = ""
+    expects_no_changes: bool = False
+
+
+def options(given: Mapping[str, Any]) -> Options:
+    """Return the options among what --data gives; raises ValueError with all that is wrong, a line each."""
+    problems: list[str] = []
+    approved = _words(given.get("approve"))
+    unknown = [name for name in approved if name not in GATES]
+    if unknown:
+        problems.append(f"approve={','.join(unknown)}: no such gate; expected some of {', '.join(GATES)}")
+    files = [Path(name) for name in _words(given.get("review"))]
+    for file in files:
+        if file.suffix not in FORMATS:
+            problems.append(f"review={file}: expected a file that ends in {', '.join(FORMATS)}")
+        elif not file.parent.is_dir():
+            problems.append(f"review={file}: there is no directory {file.parent}")
+    expect = given.get("expect")
+    if expect not in (None, NO_CHANGES):
+        problems.append(f"expect={expect}: expected {NO_CHANGES}")
+    if "reviewed" in given and not str(given["reviewed"]).strip():
+        problems.append("reviewed=: expected the digest that a review ends with")
+    if problems:
+        raise ValueError("\n".join(problems))
+    return Options(frozenset(approved), tuple(files), str(given.get("reviewed", "")).strip(), expect == NO_CHANGES)
+
+
+def _words(value: Any) -> list[str]:
+    """Return the words of "a,b", or of a list that --data was given as JSON."""
+    words: Iterable[Any] = value if isinstance(value, list) else str(value or "").split(",")
+    return [str(word).strip() for word in words if str(word).strip()]

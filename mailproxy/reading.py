@@ -1,0 +1,43 @@
+"""What is read of the hosts of one pyinfra run."""
+
+from collections.abc import Mapping
+
+from pyinfra.api import Host, State
+from pyinfra.api.facts import get_fact
+
+from mailproxy.facts import Observation
+from mailproxy.observed import ObservedState, Unread
+
+
+class Reading:
+    """The observed state of each host of a run, as far as it has come: hosts that cannot be reached are unread."""
+
+    def __init__(self, state: State):
+        self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
+        active = set(state.inventory.get_active_hosts())
+        self._found: dict[str, ObservedState | Unread] = {
+            host.name: Unread("it could not be connected to") for host in self.hosts if host not in active
+        }
+        for host in self.hosts:
+            if host not in active:
+                state.failed_hosts.add(host)
+
+    def read(self, host: Host, expected: str) -> ObservedState | Unread:
+        """Read a host in one round trip; expected is the input of observe.sh (mailproxy.program.expectation)."""
+        # get_fact of the host would drop it from the run when it fails, and with it the reason from the review.
+        try:
+            found = get_fact(host.state, host, Observation, kwargs={"_stdin": expected}, apply_failed_hosts=False)
+        except EOFError:
+            found = None
+        self._found[host.name] = found or Unread("it could not be read (the reason stands above)")
+        return self._found[host.name]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every host was read, or cannot be: true once, for the host that comes last."""
+        return len(self._found) == len(self.hosts)
+
+    @property
+    def observed(self) -> Mapping[str, ObservedState | Unread]:
+        """What was found, in the inventory's order."""
+        return {host.name: self._found[host.name] for host in self.hosts if host.name in self._found}

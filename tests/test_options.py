@@ -1,0 +1,50 @@
+"""What --data asks of a run: everything that is wrong at once, before any host is touched."""
+
+from pathlib import Path
+
+import pytest
+
+from mailproxy.options import Options, options
+
+
+def test_without_data_nothing_is_asked_for() -> None:
+    assert options({"ssh_user": "root"}) == Options()
+
+
+def test_all_of_it(tmp_path: Path) -> None:
+    page, document = tmp_path / "a.html", tmp_path / "a.json"
+    given = {
+        "approve": "removals, networks",
+        "review": f"{page},{document}",
+        "reviewed": "v1-x",
+        "expect": "no_changes",
+    }
+    assert options(given) == Options(frozenset({"removals", "networks"}), (page, document), "v1-x", True)
+
+
+def test_gates_may_come_as_json() -> None:
+    assert options({"approve": ["restart"]}).approved == {"restart"}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"approve": "all"}, "approve=all: no such gate; expected some of removals, queued, networks"),
+        ({"approve": "removals,network"}, "approve=network: no such gate"),
+        ({"approve": True}, "approve=True: no such gate"),
+        ({"review": "review.pdf"}, "expected a file that ends in .md, .html, .json"),
+        ({"review": "/nonexistent/review.md"}, "there is no directory /nonexistent"),
+        ({"expect": "changes"}, "expect=changes: expected no_changes"),
+        ({"reviewed": ""}, "reviewed=: expected the digest"),
+    ],
+)
+def test_what_cannot_be_is_refused(given: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match="=") as error:
+        options(given)
+    assert reason in str(error.value)
+
+
+def test_everything_wrong_comes_at_once() -> None:
+    with pytest.raises(ValueError, match="no such gate") as error:
+        options({"approve": "x", "expect": "y"})
+    assert len(str(error.value).splitlines()) == 2
