@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Literal
 
 from mailproxy.meaning import SUBJECTS, UNROUTED, Meaning, Subject, is_accepted, meaning, spelled
-from mailproxy.model import Entries
+from mailproxy.model import Entries, differing
 from mailproxy.observed import Foreign, ObservedState
 from mailproxy.render import FILES, Content
 
@@ -125,8 +125,8 @@ def _differences(live: Meaning, wanted: Meaning, cause: Cause, foreign: Foreign 
 
 @lru_cache(maxsize=1024)
 def _changes(subject: Subject, before: Entries, after: Entries, cause: Cause) -> tuple[Change, ...]:
-    keys = () if before == after else (key for key in {**before, **after} if before.get(key) != after.get(key))
-    return tuple(Change(subject, key, before.get(key), after.get(key), cause) for key in sorted(keys))
+    keys = differing(before, after)
+    return tuple(Change(subject, key, before.get(key), after.get(key), cause) for key in keys)
 
 
 def _is_as_by_default(change: Change, foreign: Foreign) -> bool:

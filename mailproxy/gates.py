@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
 from mailproxy.changes import Difference
 from mailproxy.meaning import is_accepted
+from mailproxy.model import Entries, differing
 from mailproxy.observed import ObservedState, main_cf_parameters
 
 Network = IPv4Network | IPv6Network
@@ -68,18 +70,18 @@ def trusted(items: Iterable[str]) -> list[Network]:
 
 
 def _gates(difference: Difference, action: str, observed: ObservedState) -> Iterator[Gate]:
-    live = {domain: hop for domain, hop in difference.live.domains.items() if is_accepted(hop)}
-    wanted = difference.wanted.domains
+    live, wanted = difference.live.domains, difference.wanted.domains
+    total = _accepted(live)
     if not observed.is_managed:
-        kinds = f"{len(live)} {'domain' if len(live) == 1 else 'domains'}" if live else "trusted networks"
+        kinds = f"{total} {'domain' if total == 1 else 'domains'}" if total else "trusted networks"
         yield Gate("takeover", f"a host made by hand relays mail for {kinds} already")
-    removed = [domain for domain in live if domain not in wanted]
-    rerouted = [domain for domain in live if domain in wanted and wanted[domain] != live[domain]]
-    count = len(removed) + len(rerouted)
-    if count > MOST_REMOVALS or count * 100 > MOST_REMOVALS_PERCENT * len(live):
-        parts = [f"{len(removed)} removed"] * bool(removed) + [f"{len(rerouted)} rerouted"] * bool(rerouted)
+    affected = [domain for domain in differing(live, wanted) if domain in live and is_accepted(live[domain])]
+    removed = [domain for domain in affected if domain not in wanted]
+    rerouted = len(affected) - len(removed)
+    if len(affected) > MOST_REMOVALS or len(affected) * 100 > MOST_REMOVALS_PERCENT * total:
+        parts = [f"{len(removed)} removed"] * bool(removed) + [f"{rerouted} rerouted"] * bool(rerouted)
         limits = f"{MOST_REMOVALS_PERCENT} % or {MOST_REMOVALS} domains"
-        yield Gate("removals", f"{' and '.join(parts)} of {len(live)} relay domains; without approval up to {limits}")
+        yield Gate("removals", f"{' and '.join(parts)} of {total} relay domains; without approval up to {limits}")
     waiting = [domain for domain in removed if (observed.queued or {}).get(domain)]
     if waiting:
         yield Gate("queued", f"mail is queued for {_named(waiting)}, which {_is_are(waiting)} removed")
@@ -90,6 +92,11 @@ def _gates(difference: Difference, action: str, observed: ObservedState) -> Iter
         yield Gate("networks", f"{_named([str(network) for network in wider])} {_is_are(wider)} trusted from now on")
     if action == "restart" and "main.cf" in observed.live:
         yield Gate("restart", "Postfix is stopped and started, and answers nobody for that moment")
+
+
+@lru_cache(maxsize=1024)
+def _accepted(domains: Entries) -> int:
+    return sum(is_accepted(hop) for hop in domains.values())
 
 
 def _named(names: list[str]) -> str:

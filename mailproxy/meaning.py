@@ -67,7 +67,7 @@ def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = 
     if ":" not in relay_transport:
         relay_transport = f"{relay_transport}:{holding.get('relayhost', '')}"
     domains, subdomains = _domains(
-        tuple(sources.items("relay_domains", holding.get("relay_domains", ""))),
+        sources.items("relay_domains", holding.get("relay_domains", "")),
         sources.entries("transport_maps", holding.get("transport_maps", ""), table_entries),
         relay_transport,
         frozenset(words(holding.get("mydestination", "").lower())),
@@ -75,7 +75,7 @@ def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = 
     accepts = "relay_domains" in words(holding.get(_SUBDOMAINS, "relay_domains"))
     return Meaning(
         domains=domains,
-        networks=_networks(tuple(sources.items("mynetworks", holding.get("mynetworks", "")))),
+        networks=_networks(sources.items("mynetworks", holding.get("mynetworks", ""))),
         aliases=sources.entries("alias_maps", holding.get("alias_maps", ""), alias_entries),
         parameters=_parameters(parameters, holding.get("myhostname", "")),
         subdomains=subdomains if accepts else "refused",
@@ -90,8 +90,12 @@ class _Sources:
         self.texts = texts
         self.unread: list[str] = []
 
-    def items(self, parameter: str, value: str) -> Iterator[str]:
-        """Yield the items of a list such as mynetworks, with those of the files it names (postconf(5))."""
+    def items(self, parameter: str, value: str) -> tuple[str, ...]:
+        """Return the items of a list such as mynetworks, with those of the files it names (postconf(5))."""
+        # As we write it: one file, whose items hosts share.
+        return list_items(self.texts[value]) if value in self.texts else tuple(self._items(parameter, value))
+
+    def _items(self, parameter: str, value: str) -> Iterator[str]:
         for word in words(value):
             if word.startswith("/") and word in self.texts:
                 yield from list_items(self.texts[word])

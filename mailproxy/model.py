@@ -4,7 +4,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetPydanticSchema, WrapValidator
@@ -47,6 +47,14 @@ class Entries(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Entries({self._entries!r})"
+
+
+@lru_cache(maxsize=1024)
+def differing(before: Entries, after: Entries) -> tuple[str, ...]:
+    """Return the keys that come, go or have another value, sorted; found once however many hosts share both."""
+    if before == after:
+        return ()
+    return tuple(sorted(key for key in {**before, **after} if before.get(key) != after.get(key)))
 
 
 def single_line(value: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Literal
 from mailproxy.changes import Change, Difference, difference
 from mailproxy.gates import Gate, gates
 from mailproxy.meaning import UNROUTED
-from mailproxy.model import DesiredState, Entries
+from mailproxy.model import DesiredState, Entries, differing
 from mailproxy.observed import ObservedState, main_cf_parameters, table_entries
 from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
 
@@ -285,13 +286,18 @@ def _bridge(
     if before is None:
         return (), None
     old, new = table_entries(before.text), routes(desired)
-    gone = tuple(sorted(set(old) - set(new)))
+    gone = tuple(key for key in differing(old, new) if key not in new)
     if not gone:
         return (), None
-    bridge = Entries({**old, **new})
+    bridge = _of_both(old, new)
     (index,) = (index for index in indexes if index.table == "transport")
     is_live = bridge == old and not _why_stale(index, observed)
     return gone, None if is_live else bridge
+
+
+@lru_cache(maxsize=64)
+def _of_both(old: Entries, new: Entries) -> Entries:
+    return Entries({**old, **new})
 
 
 def _drops(table_type: str, observed: ObservedState) -> tuple[str, ...]:
@@ -305,9 +311,9 @@ def _queries(desired: DesiredState, table_type: str, observed: ObservedState) ->
     """Yield questions to each table: changed keys, one that stays, and keys that are gone."""
     for table, entries in _tables(desired).items():
         before = table_entries(observed.texts[table]) if table in observed.texts and table == "transport" else entries
-        changed = [key for key, value in entries.items() if before.get(key) != value]
-        gone = [key for key in before if key not in entries]
-        for key in [*changed[:QUERIES], *list(entries)[:1]]:
+        differs = differing(before, entries)
+        gone = [key for key in differs if key not in entries]
+        for key in [*[key for key in differs if key in entries][:QUERIES], *itertools.islice(entries, 1)]:
             yield Query(table_type, table, key, entries[key])
         for key in gone[:QUERIES]:
             yield Query(table_type, table, key, None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailproxy.observed import ObservedState, Unread, main_cf_parameters, parsed, table_entries
+from mailproxy.observed import ObservedState, Unread, main_cf_parameters, numbered_lines, parsed, table_entries
 
 ANSWER = """\
 default mail_version = 3.7.11
@@ -102,7 +102,7 @@ def test_tables_are_read_as_postmap_reads_them() -> None:
 
 def test_a_foreign_main_cf_comes_with_what_nothing_reads_and_what_was_not_indexed() -> None:
     records = [
-        *GOOD[:-1],
+        *ANSWER.splitlines()[:-1],
         "effective myhostname = a",
         "builtin message_size_limit = 10240000",
         "unused foo",
