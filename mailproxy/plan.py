@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
 
 from mailproxy.changes import Change, Difference, difference
 from mailproxy.gates import Gate, gates
@@ -14,13 +13,8 @@ from mailproxy.meaning import UNROUTED
 from mailproxy.model import DesiredState, Entries, differing
 from mailproxy.observed import ObservedState, main_cf_parameters, table_entries
 from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
+from mailproxy.service import NOTHING, Service, effective, service
 
-Action = Literal["none", "reload", "restart", "start"]
-
-# Files that a process of Postfix reads once in its life, so that only a reload makes them known (DATABASE_README).
-READ_ONCE = ("main.cf", "mynetworks", "relaydomains")
-# Parameters that a reload does not apply (postconf(5): "stop and start").
-RESTART_PARAMETERS = ("inet_interfaces", "inet_protocols")
 # The files that make up an indexed table, by type (DATABASE_README).
 SUFFIXES = {"hash": ("db",), "btree": ("db",), "lmdb": ("lmdb",), "cdb": ("cdb",), "dbm": ("dir", "pag")}
 # The word of the manifest for the type of the tables: hash and btree share file names.
@@ -57,14 +51,6 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Service:
-    """What makes Postfix read the change, and why."""
-
-    action: Action
-    reason: str
-
-
-@dataclass(frozen=True)
 class Query:
     """A question to a live table after the swap; value is None where it is to find nothing."""
 
@@ -87,7 +73,7 @@ class Plan:
     gone: tuple[str, ...] = ()
     bridge: Entries | None = None
     swaps: tuple[tuple[str, str], ...] = ()
-    service: Service = Service("none", "")
+    service: Service = NOTHING
     late_swaps: tuple[tuple[str, str], ...] = ()
     drops: tuple[str, ...] = ()
     queries: tuple[Query, ...] = field(default=(), repr=False)
@@ -122,13 +108,14 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     contents = rendered(desired, observed.postfix)
     files = tuple(_file_changes(contents, observed))
     indexes = tuple(_indexes(desired, table_type, files, observed))
-    wanted = _effective(main_cf_parameters(contents["main.cf"].text), observed)
-    service = _service(contents, files, wanted, observed)
+    wanted = effective(main_cf_parameters(contents["main.cf"].text), observed)
+    changed = {change.desired.name for change in files}
+    action = service(contents, changed, wanted, observed)
     plan = Plan(
         directory=observed.postfix.config_directory,
         files=files,
         indexes=indexes,
-        service=service,
+        service=action,
         drops=_drops(table_type, observed),
         is_managed=observed.is_managed,
         repairs=tuple(_repairs(observed)),
@@ -142,7 +129,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     return dataclasses.replace(
         plan,
         changes=found.changes,
-        gates=gates(found, service.action, observed),
+        gates=gates(found, action.action, observed),
         warnings=(*plan.warnings, *_warnings_of_taking_over(found, observed)),
         gone=gone,
         bridge=bridge,
@@ -152,7 +139,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         base={name: observed.digest(name) for name in (*FILES, *observed.live)},
         loaded={**wanted, **observed.postfix.kept, TABLE_TYPE: table_type},
         # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
-        checks_main_cf="main.cf" in {change.desired.name for change in files} or observed.manifest is None,
+        checks_main_cf="main.cf" in changed or observed.manifest is None,
     )
 
 
@@ -218,38 +205,6 @@ def _why_stale(index: Index, observed: ObservedState) -> str:
     if manifest is not None and manifest.digests.get(index.table) != observed.digest(index.table):
         return f"{index.files[0]} was indexed from another {index.table}"
     return ""
-
-
-def _effective(parameters: Mapping[str, str], observed: ObservedState) -> dict[str, str]:
-    """Return what the parameters that need a restart are, defaults included."""
-    return {name: parameters.get(name, observed.postfix.defaults.get(name, "")) for name in RESTART_PARAMETERS}
-
-
-def _service(
-    contents: Mapping[str, Content], files: tuple[FileChange, ...], wanted: Mapping[str, str], observed: ObservedState
-) -> Service:
-    if not observed.running:
-        return Service("start", "Postfix is not running")
-    if "main.cf" not in observed.live:
-        return Service("restart", "its daemons ended for want of a main.cf, and are not started again for a while")
-    live = _effective(main_cf_parameters(observed.texts.get("main.cf", "")), observed)
-    recorded = observed.manifest.loaded if observed.manifest else {}
-    for name in RESTART_PARAMETERS:
-        # Both, as nobody knows whether what stands in main.cf by somebody else's hand was started with.
-        for loaded in (live[name], recorded.get(name, wanted[name])):
-            if loaded.replace(",", " ").split() != wanted[name].replace(",", " ").split():
-                return Service("restart", f"{name} changes from {loaded} to {wanted[name]}")
-    changed = [change.desired.name for change in files if change.desired.name in READ_ONCE]
-    if changed:
-        return Service("reload", f"{', '.join(changed)} {'changes' if len(changed) == 1 else 'change'}")
-    if observed.journal is not None:
-        return Service("reload", "an interrupted change may not have been loaded")
-    if observed.manifest is None:
-        return Service("reload", "nothing says that Postfix has loaded these files")
-    pending = [name for name in READ_ONCE if observed.manifest.digests.get(name) != contents[name].digest]
-    if pending:
-        return Service("reload", f"Postfix has not loaded the {', '.join(pending)} on the disk")
-    return Service("none", "Postfix notices changed tables by itself" if files else "nothing changes")
 
 
 def _swaps(

@@ -7,10 +7,11 @@ from typing import Any
 from mailproxy.digest import digest, fingerprint
 from mailproxy.model import DesiredState, Entries, Rollout
 from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
-from mailproxy.plan import RESTART_PARAMETERS, TABLE_TYPE, planned
+from mailproxy.plan import TABLE_TYPE, planned
 from mailproxy.render import Content, HostPostfix, rendered
 from mailproxy.review import Review, review
 from mailproxy.rollout import waves
+from mailproxy.service import RESTART_PARAMETERS
 
 GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}
 TABLE_FILES = {"aliases.db": "a" * 64, "transport.db": "b" * 64}

@@ -1,0 +1,59 @@
+"""What makes Postfix read a change, and why: observed x desired -> Service."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from mailproxy.observed import ObservedState, main_cf_parameters
+from mailproxy.render import Content
+
+Action = Literal["none", "reload", "restart", "start"]
+
+# Files that a process of Postfix reads once in its life, so that only a reload makes them known (DATABASE_README).
+READ_ONCE = ("main.cf", "mynetworks", "relaydomains")
+# Parameters that a reload does not apply (postconf(5): "stop and start").
+RESTART_PARAMETERS = ("inet_interfaces", "inet_protocols")
+
+
+@dataclass(frozen=True)
+class Service:
+    """What makes Postfix read the change, and why."""
+
+    action: Action
+    reason: str
+
+
+NOTHING = Service("none", "nothing changes")
+
+
+def service(
+    contents: Mapping[str, Content], changed: Collection[str], wanted: Mapping[str, str], observed: ObservedState
+) -> Service:
+    """Return what is to be done: changed names the files that are replaced, wanted is what effective() returns."""
+    if not observed.running:
+        return Service("start", "Postfix is not running")
+    if "main.cf" not in observed.live:
+        return Service("restart", "its daemons ended for want of a main.cf, and are not started again for a while")
+    live = effective(main_cf_parameters(observed.texts.get("main.cf", "")), observed)
+    recorded = observed.manifest.loaded if observed.manifest else {}
+    for name in RESTART_PARAMETERS:
+        # Both, as nobody knows whether what stands in main.cf by somebody else's hand was started with.
+        for loaded in (live[name], recorded.get(name, wanted[name])):
+            if loaded.replace(",", " ").split() != wanted[name].replace(",", " ").split():
+                return Service("restart", f"{name} changes from {loaded} to {wanted[name]}")
+    read_once = [name for name in READ_ONCE if name in changed]
+    if read_once:
+        return Service("reload", f"{', '.join(read_once)} {'changes' if len(read_once) == 1 else 'change'}")
+    if observed.journal is not None:
+        return Service("reload", "an interrupted change may not have been loaded")
+    if observed.manifest is None:
+        return Service("reload", "nothing says that Postfix has loaded these files")
+    pending = [name for name in READ_ONCE if observed.manifest.digests.get(name) != contents[name].digest]
+    if pending:
+        return Service("reload", f"Postfix has not loaded the {', '.join(pending)} on the disk")
+    return Service("none", "Postfix notices changed tables by itself") if changed else NOTHING
+
+
+def effective(parameters: Mapping[str, str], observed: ObservedState) -> dict[str, str]:
+    """Return what the parameters that need a restart are, defaults included."""
+    return {name: parameters.get(name, observed.postfix.defaults.get(name, "")) for name in RESTART_PARAMETERS}
