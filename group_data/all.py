@@ -1,5 +1,6 @@
-# What every mail proxy is to be: the example of the guide. docs/group_data.md describes the keys.
+# What every mail proxy is to be. docs/group_data.md describes the keys.
 
+# The example of the guide: put your own in its place. mailproxy.adopt does, as long as it is as it came.
 relay_domains = {
     "example.com": "smtp:[10.1.0.2]",
     "example.net": "smtp:[10.1.0.2]",
@@ -17,6 +18,7 @@ aliases = {
 }
 
 message_size_limit = 20480000  # bytes
+# End of the example.
 
 # How hosts are reached: only ones whose key is known, and no stalled one holds up the fleet.
 ssh_strict_host_key_checking = "yes"

@@ -13,7 +13,7 @@ from pyinfra.api import State
 
 from mailproxy.adoption import EXPECTATION, Adopted, adopted
 from mailproxy.declaration import nearer, source_of
-from mailproxy.declared_files import KEYS, by_file, declared_in, header_of, text_of
+from mailproxy.declared_files import COMMON, KEYS, by_file, declared_in, header_of, text_of, without_example
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.reading import Reading
 from mailproxy.stop import StopError
@@ -80,7 +80,7 @@ def _declared_in_files(files: Iterable[Path]) -> Iterator[str]:
     """Yield the files that would be written and declare our keys already: which should hold?"""
     for path in files:
         try:
-            keys = declared_in(path.read_text(encoding="utf-8")) if path.exists() else set()
+            keys = declared_in(without_example(path.read_text(encoding="utf-8"))) if path.exists() else set()
         except (OSError, SyntaxError, ValueError) as error:
             yield f"{path} cannot be read: {error}"
         else:
@@ -92,17 +92,25 @@ def _declared_elsewhere(state: State, found: Mapping[str, Adopted], is_default: 
     """Yield the keys that are declared where they would win over what is written, and say something else."""
     for name, one in found.items():
         host = state.inventory.get_host(name)
-        stronger = {**(state.inventory.get_data() if is_default else {}), **nearer(host)}
+        stronger = {**(_common(state) if is_default else {}), **nearer(host)}
         for key in KEYS:
             if key in stronger and stronger[key] != one.declared[key]:
                 yield f"{source_of(host, key)} declares {key} already, and not as it is on {name}"
+
+
+def _common(state: State) -> Mapping[str, Any]:
+    """Return what is declared for all hosts, less the example that group_data/all.py comes with."""
+    path = Path(_DEFAULT) / f"{COMMON}.py"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    is_example = without_example(text) != text
+    return {key: value for key, value in state.inventory.get_data().items() if not is_example or key not in KEYS}
 
 
 def _appended(path: Path, text: str) -> str:
     """Return the text of a file with more at its end; what is there, such as how hosts are reached, stays."""
     if not path.exists():
         return text
-    there = path.read_text(encoding="utf-8")
+    there = without_example(path.read_text(encoding="utf-8"))
     return f"{there.rstrip()}\n\n{text}" if there.strip() else text
 
 

@@ -3,16 +3,18 @@
 import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from mailproxy.changes import SECRET, Change, difference
+from mailproxy.changes import Change, difference, hidden
 from mailproxy.check import Problem, validated
-from mailproxy.handmade import HandMade, Place, is_secret
+from mailproxy.handmade import HandMade, Place
 from mailproxy.meaning import ROUTED, by_own_name, is_accepted, meaning, spelled, spelled_network
 from mailproxy.model import DesiredState, Entries
-from mailproxy.observed import ObservedState, main_cf_parameters
+from mailproxy.observed import ObservedState
 from mailproxy.render import HOST_PARAMETERS, OWN_PARAMETERS, TEMPLATE_PARAMETERS, rendered
+from mailproxy.secret import is_secret
+from mailproxy.syntax import main_cf_parameters
 from mailproxy.unexpressed import Remark, networks, remarks
 
 # The input of observe.sh: everything comes back, and what the template sets by itself with its default.
@@ -68,7 +70,7 @@ def adopted(name: str, observed: ObservedState) -> Adopted:
     return Adopted(
         declared=declared,
         unexpressed=(*remarks(live, files, observed), *refused),
-        changes=None if found is None else tuple(_shown(change) for changes in found for change in changes),
+        changes=None if found is None else tuple(hidden(change) for changes in found for change in changes),
     )
 
 
@@ -76,13 +78,6 @@ def implied(name: str, declared: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys that need not be declared for a host of that name, each with what it is then."""
     myhostname = declared["myhostname"]
     return {"relay_subdomains": False, "myhostname": name, "mydomain": myhostname.partition(".")[2] or myhostname}
-
-
-def _shown(change: Change) -> Change:
-    """Return a change without the value of a secret."""
-    if change.subject == "parameter" and is_secret(change.key, change.before or change.after or ""):
-        return replace(change, before=change.before and SECRET, after=change.after and SECRET)
-    return change
 
 
 def _told(name: str | None) -> str:

@@ -5,10 +5,21 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from mailproxy.meaning import SUBJECTS, UNROUTED, Meaning, Subject, is_accepted, meaning, spelled
+from mailproxy.meaning import (
+    RELAY_RULES,
+    SUBJECTS,
+    UNROUTED,
+    Meaning,
+    Subject,
+    is_accepted,
+    lacks_relay_rule,
+    meaning,
+    spelled,
+)
 from mailproxy.model import Entries, differing
 from mailproxy.observed import Foreign, ObservedState
 from mailproxy.render import FILES, Content
+from mailproxy.secret import is_secret
 
 # asked for; put back after somebody edited the host; or taken over from a host that was not managed until now.
 Cause = Literal["declared", "by hand", "adopting"]
@@ -56,6 +67,14 @@ class Change:
             shows_value = self.subject in ("alias", "parameter") or not is_accepted(self.before or "")
             text = f"- {name}" + (f"{arrow}{self.before}".rstrip() if shows_value else "")
         return f"{text} ({self.note})" if self.note else text
+
+
+def hidden(change: Change) -> Change:
+    """Return a change without its values where they are secret."""
+    values = [value for value in (change.before, change.after) if value is not None]
+    if change.subject != "parameter" or not any(is_secret(change.key, value) for value in values):
+        return change
+    return replace(change, before=change.before and SECRET, after=change.after and SECRET, note="")
 
 
 @dataclass(frozen=True)
@@ -130,8 +149,13 @@ def _changes(subject: Subject, before: Entries, after: Entries, cause: Cause) ->
 
 
 def _is_as_by_default(change: Change, foreign: Foreign) -> bool:
-    """Whether a parameter comes or goes that has the same value without being set, or that nothing reads."""
+    """Whether a parameter comes or goes that has the same value without being set, or that nothing reads.
+
+    Nor is it one where the rule comes without which smtpd does not start: nothing was served that changes.
+    """
     key = change.key
+    if change.before is None and key in RELAY_RULES and lacks_relay_rule(foreign.effective):
+        return True
     if change.before is None:
         so_far = foreign.effective.get(key, foreign.builtin.get(key))
         return so_far is not None and spelled(key, so_far, foreign.effective.get("myhostname", "")) == change.after

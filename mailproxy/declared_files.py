@@ -1,7 +1,9 @@
 """What was adopted, as files of group_data: declarations by host -> what goes into which file -> Python text."""
 
 import ast
+import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -20,6 +22,9 @@ KEYS = (
     "main_cf",
 )
 COMMON = "all"
+# What group_data/all.py comes with, and its SHA-256: nobody's declaration as long as it is so.
+_EXAMPLE = re.compile(r"^# The example of the guide:.*?^# End of the example\.\n\n?", re.DOTALL | re.MULTILINE)
+_EXAMPLE_DIGEST = "cd2ba0e857b8187974f5150e390b122dc7a43a00800377619c3f8bbcffb801c6"
 _UNITS = {"message_size_limit": "bytes"}
 
 
@@ -62,6 +67,14 @@ def header_of(name: str) -> str:
     """Return what a file of group_data begins with that did not exist."""
     whom = "what the hosts have in common" if name == COMMON else f"what {name} has for itself"
     return f"# Adopted from hosts as they were: {whom}. docs/group_data.md describes the keys.\n\n"
+
+
+def without_example(text: str) -> str:
+    """Return the text of a file of group_data less the example that came with it, unless somebody edited that."""
+    found = _EXAMPLE.search(text)
+    if found is None or hashlib.sha256(found[0].encode()).hexdigest() != _EXAMPLE_DIGEST:
+        return text
+    return text[: found.start()] + text[found.end() :]
 
 
 def declared_in(text: str) -> set[str]:

@@ -9,7 +9,8 @@ from typing import Literal
 from mailproxy.changes import Difference
 from mailproxy.meaning import is_accepted
 from mailproxy.model import Entries, differing
-from mailproxy.observed import ObservedState, main_cf_parameters
+from mailproxy.observed import ObservedState
+from mailproxy.syntax import main_cf_parameters
 
 Network = IPv4Network | IPv6Network
 GateName = Literal["removals", "queued", "networks", "restart", "unreachable", "takeover"]

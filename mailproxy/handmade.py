@@ -5,15 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mailproxy.meaning import words
-from mailproxy.observed import Foreign, alias_entry, list_items, numbered_lines, table_entry
+from mailproxy.meaning import RELAY_RULES, lacks_relay_rule, words
+from mailproxy.observed import Foreign
 from mailproxy.render import FILES
+from mailproxy.secret import is_secret
+from mailproxy.syntax import alias_entry, list_items, numbered_lines, table_entry
 
-# Parameters whose values no report and no group_data may hold, by their names; but those that only name tables.
-_SECRET = re.compile(r"\w*(?:pass|secret|key_material|_pw)\w*", re.IGNORECASE)
-_TABLES = re.compile(r"((proxy:)?[a-z]+:/[^\s,]+[\s,]*)*")
-# One of these has to stand in a restriction list, or smtpd does not start (SMTPD_ACCESS_README).
-_REFUSING = {"reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit"}
 _LONGEST = 100
 
 
@@ -88,8 +85,8 @@ class HandMade:
     @property
     def lacks_relay_rule(self) -> bool:
         """Whether smtpd does not even start: by default nothing refuses strangers at compatibility_level 0."""
-        rules = {*self.words("smtpd_relay_restrictions"), *self.words("smtpd_recipient_restrictions")}
-        return rules.isdisjoint(_REFUSING.union(self.words("smtpd_restriction_classes")))
+        named = (*RELAY_RULES, "smtpd_restriction_classes")
+        return lacks_relay_rule({name: value for name in named if (value := self.holding(name)) is not None})
 
     def builtin(self, parameter: str) -> str | None:
         """Return what a parameter is where nothing sets it, None where that was not read or there is none."""
@@ -122,8 +119,3 @@ class HandMade:
         for number, line in numbered_lines(self._texts.get(path, "")):
             key, value = (alias_entry if is_alias else table_entry)(re.sub(r"\s+", " ", line))
             yield Found(key, value, Place(path, number, re.sub(r"\s+", " ", line)))
-
-
-def is_secret(name: str, value: str) -> bool:
-    """Whether the value of a parameter is to be shown to nobody."""
-    return bool(_SECRET.fullmatch(name)) and not _TABLES.fullmatch(value)

@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import Literal
 
 from mailproxy.model import Entries, network
-from mailproxy.observed import Foreign, alias_entries, list_items, main_cf_parameters, table_entries
+from mailproxy.observed import Foreign
 from mailproxy.render import FILES
+from mailproxy.syntax import alias_entries, list_items, main_cf_parameters, table_entries
 
 Subject = Literal["domain", "network", "alias", "parameter"]
 SUBJECTS: tuple[Subject, ...] = ("domain", "network", "alias", "parameter")
@@ -26,6 +27,9 @@ _SUBDOMAINS = "parent_domain_matches_subdomains"
 _READABLE = ("texthash", "hash", "btree", "lmdb", "cdb", "dbm")
 # Parameters that are lists of words: commas and blanks are the same there (postconf(5)).
 _WORD_LISTS = re.compile(r".*_restrictions|mydestination")
+# Parameters of which one has to refuse strangers, and the restrictions that do (SMTPD_ACCESS_README).
+RELAY_RULES = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
+_REFUSING = {"reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit"}
 _NOT_ACCEPTED = "not accepted, routed to "
 _REFERENCE = re.compile(r"\$[{(]myhostname[)}]")
 
@@ -116,6 +120,16 @@ class _Sources:
             else:
                 self.unread.append(f"{parameter} = {word}")
         return known[0] if len(known) == 1 else Entries({key: e[key] for e in reversed(known) for key in e})
+
+
+def lacks_relay_rule(holding: Mapping[str, str]) -> bool:
+    """Whether smtpd does not even start with these parameters, as nothing in them refuses strangers.
+
+    So it is at compatibility_level 0 from Postfix 3.0 on unless main.cf says otherwise.
+    """
+    rules = {word for name in RELAY_RULES for word in words(holding.get(name, ""))}
+    is_known = any(name in holding for name in RELAY_RULES)
+    return is_known and rules.isdisjoint({*_REFUSING, *words(holding.get("smtpd_restriction_classes", ""))})
 
 
 def words(value: str) -> list[str]:

@@ -3,16 +3,15 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from mailproxy.model import Entries
 from mailproxy.render import HOST_PARAMETERS, MARK, HostPostfix
+from mailproxy.syntax import assignments, main_cf_parameters
 
 # What every managed file and table is to be: readable by all, written by root alone.
 MODE = "-rw-r--r--"
 # What stands before the name of a file's content as it was when it was loaded.
 _LOADED = "loaded/"
-_BLANKS = r"\s+"
 
 
 @dataclass(frozen=True)
@@ -127,80 +126,6 @@ def parsed(lines: list[str]) -> ObservedState | Unread:
         return Unread(f"its answer could not be understood: {error!r}")
 
 
-@lru_cache(maxsize=1024)
-def main_cf_parameters(text: str) -> Entries:
-    """Return the parameters that a main.cf sets, the last one of a name winning (postconf(5), SYNTAX)."""
-    return Entries(dict(_assignments(logical_lines(text))))
-
-
-@lru_cache(maxsize=1024)
-def table_entries(text: str) -> Entries:
-    """Return the entries of a postmap(1) source: keys in lower case, the first of a key winning."""
-    return _first_of_each(map(table_entry, logical_lines(text)))
-
-
-def table_entry(line: str) -> tuple[str, str]:
-    """Return key and value of a logical line of a postmap(1) source; Postfix ignores a line whose value is empty."""
-    key, _, value = line.partition(" ")
-    return key.lower(), value.strip()
-
-
-@lru_cache(maxsize=1024)
-def alias_entries(text: str) -> Entries:
-    """Return the entries of a postalias(1) source, or of a table's listing: names in lower case, the first winning."""
-    return _first_of_each(map(alias_entry, logical_lines(text)))
-
-
-def alias_entry(line: str) -> tuple[str, str]:
-    """Return name and targets of a logical line of a postalias(1) source, as table_entry does."""
-    name, _, targets = line.partition(":" if ":" in line else " ")
-    return name.strip().strip('"').lower(), re.sub(r"\s*,\s*", ", ", targets.strip())
-
-
-def _first_of_each(pairs: Iterable[tuple[str, str]]) -> Entries:
-    entries: dict[str, str] = {}
-    for key, value in pairs:
-        if value:
-            entries.setdefault(key, value)
-    return Entries(entries)
-
-
-@lru_cache(maxsize=1024)
-def list_items(text: str) -> tuple[str, ...]:
-    """Return the items of a list file such as mynetworks: one or several a line, comments in the first column."""
-    lines = (line for line in text.split("\n") if not line.lstrip().startswith("#"))
-    return tuple(item for line in lines for item in line.replace(",", " ").split())
-
-
-def logical_lines(text: str) -> Iterator[str]:
-    """Yield lines without comments and blank ones, continuations and runs of blanks as one blank."""
-    return (re.sub(_BLANKS, " ", line) for _, line in numbered_lines(text))
-
-
-def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the logical lines of a file, each with the number of its first line (postconf(5), postmap(1))."""
-    begun, current = 0, ""
-    for number, line in enumerate(text.split("\n"), start=1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        if line[0].isspace():
-            begun, current = begun or number, f"{current} {stripped}"
-        else:
-            if current:
-                yield begun, current
-            begun, current = number, stripped
-    if current:
-        yield begun, current
-
-
-def _assignments(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for line in lines:
-        name, equals, value = line.partition("=")
-        if equals:
-            yield name.strip(), value.strip()
-
-
 def _split(lines: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Return the records by their first word, and the contents of files by name."""
     records: dict[str, list[str]] = {}
@@ -231,7 +156,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
     manifest = _manifest(records.get("manifest", []))
     # What the last rollout kept wins: a main.cf that lost its queue_directory is not to lose the queue.
     parameters = {**main_cf_parameters(texts.get("main.cf", "")), **(manifest.loaded if manifest else {})}
-    defaults = dict(_assignments(records["default"]))
+    defaults = dict(assignments(records["default"]))
     kept = {name: parameters[name] for name in HOST_PARAMETERS if name in parameters}
     version = re.match(r"(\d+)\.(\d+)", defaults["mail_version"])
     if not version:
@@ -265,11 +190,11 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
 
 
 def _foreign(records: dict[str, list[str]], parameters: Iterable[str]) -> Foreign:
-    builtin = dict(_assignments(records.get("builtin", [])))
+    builtin = dict(assignments(records.get("builtin", [])))
     # Postfix itself tells from 2.9 on; no parameter that is built in has a hyphen in its name.
     misspelled = {name for name in parameters if "-" in name and name.replace("-", "_") in builtin}
     return Foreign(
-        effective=dict(_assignments(records["effective"])),
+        effective=dict(assignments(records["effective"])),
         builtin=builtin,
         unused=frozenset(misspelled.union(records.get("unused", []))),
         unindexed=frozenset(records.get("unindexed", [])),

@@ -9,11 +9,12 @@ from functools import lru_cache
 
 from mailproxy.changes import Change, Difference, difference
 from mailproxy.gates import Gate, gates
-from mailproxy.meaning import UNROUTED
+from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState, Entries, differing
-from mailproxy.observed import ObservedState, main_cf_parameters, table_entries
+from mailproxy.observed import ObservedState
 from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
 from mailproxy.service import NOTHING, Service, effective, service
+from mailproxy.syntax import main_cf_parameters, table_entries
 
 # The files that make up an indexed table, by type (DATABASE_README).
 SUFFIXES = {"hash": ("db",), "btree": ("db",), "lmdb": ("lmdb",), "cdb": ("cdb",), "dbm": ("dir", "pag")}
@@ -294,6 +295,8 @@ def _warnings_of_taking_over(found: Difference, observed: ObservedState) -> Iter
     """Yield what changes on a host where main.cf is not ours, and has no form as a change."""
     if observed.foreign is None:
         return
+    if lacks_relay_rule(observed.foreign.effective):
+        yield "smtpd does not start there, as no restriction refuses strangers: mailproxy's own rule comes"
     for unread in found.live.unread:
         yield f"{unread} is not read any more, and what it says is not known here"
     if found.live.domains and found.live.subdomains == UNROUTED and found.wanted.subdomains != UNROUTED:

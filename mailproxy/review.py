@@ -1,18 +1,18 @@
 """The plans of all hosts as one value in which each change stands once, with the hosts it is for."""
 
 import difflib
-import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, TypeVar
 
-from mailproxy.changes import FILES_OF, SECRET, Cause, Change
+from mailproxy.changes import FILES_OF, Cause, Change, hidden
 from mailproxy.gates import GateName
 from mailproxy.observed import Unread
 from mailproxy.plan import EDITED, FileChange, Plan, Refusal
 from mailproxy.render import Content
 from mailproxy.rollout import Wave
+from mailproxy.secret import without_secrets
 
 Outcome = Plan | Refusal | Unread
 Status = Literal["failed", "by hand", "adopting", "change", "same"]
@@ -22,9 +22,6 @@ Group = TypeVar("Group", bound=Hashable)
 CAUSES: tuple[Cause, ...] = ("declared", "by hand", "adopting")
 # Stands for a host's own name where it is a value, so that a change of many hosts is one.
 _HOST_NAME = "<the host's name>"
-# Parameters whose values no review may show, by their names.
-_SECRET = r"\w*(?:pass|secret|key_material|_pw)\w*"
-_SECRET_LINE = re.compile(rf"^({_SECRET}\s*=\s*).+(?:\n[ \t].*)*$", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -126,17 +123,13 @@ def review(
 def file_lines(change: FileChange) -> tuple[str, ...]:
     """Return the unified diff of a file, secrets hidden; empty where they alone change, or nothing but its mode."""
     name = change.desired.name
-    before = _shown(change.observed.text) if change.observed else ""
-    after = _shown(change.desired.text)
+    before = without_secrets(change.observed.text) if change.observed else ""
+    after = without_secrets(change.desired.text)
     # One line of context: enough to find the place, and the review stays short.
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"live {name}", f"declared {name}", lineterm="", n=1
     )
     return tuple(line.rstrip() for line in lines)
-
-
-def _shown(text: str) -> str:
-    return _SECRET_LINE.sub(r"\1(not shown)", text)
 
 
 def _hosts_of(by_host: Mapping[str, Sequence[Group]]) -> dict[Group, tuple[str, ...]]:
@@ -210,7 +203,7 @@ def _blocks(plans: Mapping[str, Plan]) -> Iterator[Block]:
     sources: dict[Change, list[int]] = {}
     for identity, changes in tuples.items():
         for change in changes:
-            sources.setdefault(_without_own_name(_hidden(change), sharing[identity][0]), []).append(identity)
+            sources.setdefault(_without_own_name(hidden(change), sharing[identity][0]), []).append(identity)
     of_hosts: dict[tuple[Cause, tuple[int, ...]], list[Change]] = {}
     for change, identities in sources.items():
         of_hosts.setdefault((change.cause, tuple(identities)), []).append(change)
@@ -221,13 +214,6 @@ def _blocks(plans: Mapping[str, Plan]) -> Iterator[Block]:
         merged.setdefault((cause, names), []).extend(found)
     for (cause, names), found in sorted(merged.items(), key=lambda item: (CAUSES.index(item[0][0]), -len(item[0][1]))):
         yield Block(cause, names, tuple(_with_own_name(change, names) for change in found))
-
-
-def _hidden(change: Change) -> Change:
-    """Return a change without the values of a secret."""
-    if change.subject != "parameter" or not re.fullmatch(_SECRET, change.key, re.IGNORECASE):
-        return change
-    return replace(change, before=change.before and SECRET, after=change.after and SECRET, note="")
 
 
 def _without_own_name(change: Change, host: str) -> Change:

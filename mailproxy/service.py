@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from mailproxy.observed import ObservedState, main_cf_parameters
+from mailproxy.observed import ObservedState
 from mailproxy.render import Content
+from mailproxy.syntax import main_cf_parameters
 
 Action = Literal["none", "reload", "restart", "start"]
 

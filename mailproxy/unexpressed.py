@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from mailproxy.gates import trusted
-from mailproxy.handmade import Found, HandMade, Place, is_secret
+from mailproxy.handmade import Found, HandMade, Place
 from mailproxy.meaning import ROUTED, UNROUTED, Meaning, is_accepted, spelled_network, words
 from mailproxy.observed import ObservedState
 from mailproxy.render import OWN_PARAMETERS
+from mailproxy.secret import is_secret
 
 _SUBDOMAINS = "parent_domain_matches_subdomains"
 

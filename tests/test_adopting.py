@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mailproxy.adopting import _appended, _declared_in_files, _write
+from mailproxy.declared_files import declared_in, without_example
 from mailproxy.stop import StopError
 
 
@@ -19,6 +20,20 @@ def test_a_file_that_declares_a_key_already_is_named(tmp_path: Path) -> None:
     path = tmp_path / "all.py"
     path.write_text("mynetworks = []\naliases = {}\nssh_user = 'x'\n")
     assert list(_declared_in_files([path, tmp_path / "mx1.py"])) == [f"{path} declares aliases, mynetworks already"]
+
+
+def test_only_the_example_as_it_came_makes_room(tmp_path: Path) -> None:
+    shipped = (Path(__file__).parent.parent / "group_data" / "all.py").read_text()
+    assert declared_in(without_example(shipped)) == set()
+    assert "ssh_connect_retries = 2" in without_example(shipped)
+    edited = shipped.replace("example.org", "mine.example")
+    assert without_example(edited) == edited
+    path = tmp_path / "all.py"
+    path.write_text(shipped)
+    assert list(_declared_in_files([path])) == []
+    assert _appended(path, "relay_domains = {}\n").count("relay_domains = ") == 1
+    path.write_text(edited)
+    assert list(_declared_in_files([path])) != []
 
 
 def test_when_one_file_cannot_be_written_none_is(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from mailproxy.adoption import Adopted, adopted
 from mailproxy.check import validated
 from mailproxy.declared_files import by_file, declared_in, text_of
 from mailproxy.handmade import HandMade
-from mailproxy.observed import Foreign, ObservedState, main_cf_parameters
+from mailproxy.observed import Foreign, ObservedState
+from mailproxy.syntax import main_cf_parameters
 from mailproxy.unexpressed import networks
 from tests.states import GUIDE, empty_host, postfix
 
@@ -142,7 +143,7 @@ def test_an_smtpd_that_does_not_start_for_want_of_a_rule_is_told_and_gets_one() 
     found = adopt(effective={"smtpd_relay_restrictions": ""})
     assert "smtpd_relay_restrictions" not in found.declared["main_cf"]
     assert_told(found, "smtpd does not start", "permit_mynetworks, reject_unauth_destination")
-    assert [change.key for change in found.changes or ()] == ["smtpd_relay_restrictions"]
+    assert found.changes == ()
 
 
 def test_of_a_parameter_set_twice_the_last_counts_and_the_first_is_told() -> None:

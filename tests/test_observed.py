@@ -2,7 +2,8 @@
 
 import pytest
 
-from mailproxy.observed import ObservedState, Unread, main_cf_parameters, numbered_lines, parsed, table_entries
+from mailproxy.observed import ObservedState, Unread, parsed
+from mailproxy.syntax import main_cf_parameters, numbered_lines, table_entries
 
 ANSWER = """\
 default mail_version = 3.7.11
