@@ -18,7 +18,7 @@ Style = Literal["title", "stop", "warn", "comes", "goes", "changes", "plain"]
 CAUSE_TITLES: dict[Cause, str] = {
     "declared": "declared",
     "by hand": "edited on the host since the last rollout, and put back",
-    "adopting": "taken over for the first time (what is there now is kept as generation 0)",
+    "adopting": "taken over for the first time",
 }
 _SIGNS: dict[str, Style] = {"+": "comes", "-": "goes", "~": "changes"}
 

@@ -178,6 +178,8 @@ def _findings(outcome: Outcome) -> Iterator[Finding]:
             yield Finding("repair", f"{change.desired.name}: {change.reason}", ())
         elif change.observed is None and outcome.is_managed:
             yield Finding("repair", f"{change.desired.name} is absent and made anew", ())
+    if not outcome.is_managed:
+        yield Finding("effect", "take over main.cf and what it names: comments and layout go; kept as generation 0", ())
     for index in outcome.indexes:
         entries = f"{len(index.entries)} {'entry' if len(index.entries) == 1 else 'entries'}"
         text = f"index {index.table} as {index.type} ({entries}): {index.reason}"
