@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +16,7 @@ from mailproxy.declaration import nearer, source_of
 from mailproxy.declared_files import COMMON, KEYS, by_file, declared_in, header_of, text_of, without_example
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.reading import Reading
+from mailproxy.review import hosts_of
 from mailproxy.stop import StopError
 from mailproxy.unexpressed import Remark
 
@@ -148,10 +149,10 @@ def _report(
             yield f"--- {path}\n{text}"
     for path, count in counts.items():
         yield f"{'would write' if is_dry else 'wrote'} {path}: {count}"
-    remarks = _hosts_of({name: one.unexpressed for name, one in found.items()})
+    remarks = hosts_of({name: one.unexpressed for name, one in found.items()})
     yield from _remarks("cannot be expressed, and changes with the first rollout:", remarks, len(found), is_void=False)
     yield from _remarks("left out, as it had no effect:", remarks, len(found), is_void=True)
-    changes = _hosts_of({name: [str(change) for change in one.changes or ()] for name, one in found.items()})
+    changes = hosts_of({name: [str(change) for change in one.changes or ()] for name, one in found.items()})
     if changes:
         yield "\nthe first review will show:"
         yield from (f"    {text}{_for(names, len(found))}" for text, names in changes.items())
@@ -163,7 +164,7 @@ def _report(
     yield "Hosts made by hand that relay already need --data approve=takeover for the rollout."
 
 
-def _remarks(title: str, remarks: Mapping[Remark, list[str]], total: int, is_void: bool) -> Iterator[str]:
+def _remarks(title: str, remarks: Mapping[Remark, tuple[str, ...]], total: int, is_void: bool) -> Iterator[str]:
     shown = {remark: names for remark, names in remarks.items() if remark.is_void == is_void}
     if shown:
         yield f"\n{title}"
@@ -172,14 +173,5 @@ def _remarks(title: str, remarks: Mapping[Remark, list[str]], total: int, is_voi
         yield f"        {remark.reason}" + (f"; {remark.remedy}" if remark.remedy else "")
 
 
-def _for(names: list[str], total: int) -> str:
+def _for(names: Sequence[str], total: int) -> str:
     return f"  [all {total} hosts]" if len(names) == total > 1 else f"  [{', '.join(names)}]"
-
-
-def _hosts_of(by_host: Mapping[str, Iterable[Any]]) -> dict[Any, list[str]]:
-    """Return each thing once, with the names of the hosts it is of."""
-    found: dict[Any, list[str]] = {}
-    for name, things in by_host.items():
-        for thing in dict.fromkeys(things):
-            found.setdefault(thing, []).append(name)
-    return found

@@ -107,8 +107,8 @@ def difference(contents: Mapping[str, Content], observed: ObservedState) -> Diff
 
 
 def _drifted(observed: ObservedState) -> set[str]:
-    """Return the managed files that are not what was loaded last."""
-    digests = observed.manifest.digests if observed.manifest else {}
+    """Return the managed files that are not what was loaded last; none where an interrupted change may be why."""
+    digests = observed.manifest.digests if observed.manifest and observed.journal is None else {}
     return {name for name in FILES if name in digests and digests[name] != observed.digest(name)}
 
 

@@ -167,7 +167,7 @@ def _difference(name: str, observed: ObservedState) -> str:
     if observed.manifest is None:
         return "not managed until now"
     if observed.manifest.digests.get(name) != observed.digest(name):
-        return EDITED
+        return EDITED if observed.journal is None else "left by an interrupted change"
     return "declared"
 
 

@@ -100,7 +100,7 @@ def review(
     wave_of = {name: wave.number for wave in waves for name in wave.hosts}
     hosts = tuple(_host(name, outcome, wave_of.get(name, 1)) for name, outcome in outcomes.items())
     plans = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Plan)}
-    findings = _hosts_of({name: list(_findings(outcome)) for name, outcome in outcomes.items()})
+    findings = hosts_of({name: list(_findings(outcome)) for name, outcome in outcomes.items()})
     return Review(
         hosts=hosts,
         findings=tuple(
@@ -109,7 +109,7 @@ def review(
         blocks=tuple(_blocks(plans)),
         files=tuple(
             FileBlock(_replaced(change, _HOST_NAME, names[0]) if len(names) == 1 else change, names, is_explained)
-            for (change, is_explained), names in _hosts_of(
+            for (change, is_explained), names in hosts_of(
                 {name: list(_files(name, plan)) for name, plan in plans.items()}
             ).items()
         ),
@@ -132,11 +132,11 @@ def file_lines(change: FileChange) -> tuple[str, ...]:
     return tuple(line.rstrip() for line in lines)
 
 
-def _hosts_of(by_host: Mapping[str, Sequence[Group]]) -> dict[Group, tuple[str, ...]]:
-    """Return each distinct thing with its hosts."""
+def hosts_of(by_host: Mapping[str, Sequence[Group]]) -> dict[Group, tuple[str, ...]]:
+    """Return each distinct thing with the names of its hosts, in the order of by_host."""
     hosts: dict[Group, list[str]] = {}
     for name, things in by_host.items():
-        for thing in things:
+        for thing in dict.fromkeys(things):
             hosts.setdefault(thing, []).append(name)
     return {thing: tuple(names) for thing, names in hosts.items()}
 

@@ -120,6 +120,13 @@ def test_without_what_was_loaded_nobody_is_blamed_for_certain() -> None:
     assert said(desired(), host) == ["- x.example (by hand, or declared: what was loaded is not known)"]
 
 
+def test_what_an_interrupted_change_left_is_nobodys_hand() -> None:
+    host = dataclasses.replace(
+        edited(desired(), relaydomains=f"{GUIDE_LIST}half.example\n"), journal={"generation": "3"}
+    )
+    assert said(desired(), host) == ["- half.example"]
+
+
 def test_a_copy_that_is_not_what_was_loaded_is_not_believed() -> None:
     host = dataclasses.replace(
         edited(desired(), relaydomains=f"{GUIDE_LIST}x.example\n"), loaded_texts={"relaydomains": "forged.example\n"}
