@@ -120,21 +120,23 @@ serve() {
     wait_for yes
 }
 
-# queued_for_gone - print how many recipients the queue holds for the domains whose routes go.
+# queued_for_gone - print how many recipients the queue holds for the domains whose routes go, "unknown" where it cannot
+# be read.
 queued_for_gone() {
     records gone >"$stage/gone"
     [ -s "$stage/gone" ] || { echo 0 && return; }
-    postqueue -c "$PWD" -p | awk -v gone="$stage/gone" '
+    postqueue -c "$PWD" -p >"$stage/queue" || { echo unknown && return; }
+    awk -v gone="$stage/gone" '
         BEGIN { while ((getline domain <gone) > 0) wanted[domain] }
-        /^ / && /@/ { domain = tolower($1); sub(/.*@/, "", domain); if (domain in wanted) count++ }
-        END { print count + 0 }'
+        /^ +[^ (].*@/ { domain = tolower($0); sub(/.*@/, "", domain); sub(/[ \t]*$/, "", domain); if (domain in wanted) count++ }
+        END { print count + 0 }' "$stage/queue"
 }
 
 # after_service - Postfix refuses the removed domains from here on; mail that it took before keeps their routes.
 after_service() {
     : >"$stage/served"
     count=$(queued_for_gone) || return 1
-    [ "$count" -eq 0 ] || printf '%s\n' "$count" >"$stage/waiting"
+    [ "$count" = 0 ] || printf '%s\n' "$count" >"$stage/waiting"
 }
 
 # swap STAGED NAME - rename a staged file into place. A mark tells restore that routes have gone already, which they

@@ -16,6 +16,7 @@
 #   of main.cf, or it was never ours: effective PARAMETER = VALUE (of those that name domains, networks and aliases),
 #   builtin PARAMETER = VALUE (of those in main.cf and asked for), unused PARAMETER (that nothing reads), content PATH
 #   of the files they name, and unindexed PATH of a table whose source was edited after it was made.
+#   With a journal also content before/main.cf, the one that was live before the interrupted change.
 #   Where relay domains or routes differ from what is wanted, or the queue is asked for: queue MESSAGES, and queued
 #   DOMAIN RECIPIENTS for each domain that is relayed; "queue unread" where it cannot be listed.
 #   Where the host cannot be read: "unreadable REASON", then "end".
@@ -38,7 +39,7 @@ content() {
     name=$1 path=${2:-$1}
     # What is not printable, and the last byte: of a plain text that is the newline and nothing else.
     # shellcheck disable=SC2046
-    set -- $({ tr -d '\11\12\40-\176' <"$path" && tail -c 1 "$path"; } | od -An -v -tx1)
+    set -- $({ tr -d '\11\12\40-\176' <"$path" && tail -c 1 "$path"; } | od -An -v -tx1 -N 2)
     if [ "$*" = 0a ]; then
         printf 'content %s text\n' "$name"
         sed 's/^/|/' "$path"
@@ -71,40 +72,61 @@ files() {
         { print "file", $NF, sum[$NF], substr($1, 1, 10), $3, $4 }'
 }
 
-# tables - print "TYPE PATH" for each file that domains, networks, aliases and routes come from ($effective).
+# lines - replace what is no printable ASCII: the way back to the controller carries only UTF-8 lines.
+lines() {
+    tr -c '\11\12\40-\176' '?'
+}
+
+# split - print the words of standard input, between commas and blanks, one a line.
+split() {
+    # shellcheck disable=SC2020
+    tr ', ' '\n\n'
+}
+
+# tables - print "TYPE PATH" for each file that domains, networks, aliases and routes come from ($effective): regular
+# ones of a size that can be a table's source. Where there is none, the index of a table will do.
 tables() {
     printf '%s\n' "$effective" | sed -n -e 's/^mynetworks *= *//p' -e 's/^relay_domains *= *//p' \
-        -e 's/^transport_maps *= *//p' -e 's/^alias_maps *= *//p' |
-        tr ', ' '[\n*]' | sed -e 's/^proxy://' -e 's/^\//file:\//' | sort -u |
+        -e 's/^transport_maps *= *//p' -e 's/^alias_maps *= *//p' -e 's/^mydestination *= *//p' |
+        split | sed -e 's/^proxy://' -e 's/^\//file:\//' | sort -u |
         while IFS=: read -r type path; do
             case $type:$path in
                 file:/* | texthash:/* | hash:/* | btree:/* | lmdb:/* | cdb:/* | dbm:/*) ;;
                 *) continue ;;
             esac
-            printf '%s %s\n' "$type" "$path"
+            if [ -f "$path" ] && [ -z "$(find "$path" -prune -size +32768 2>/dev/null)" ]; then
+                printf '%s %s\n' "$type" "$path"
+            elif [ ! -e "$path" ] && [ -f "$(index_of "$type" "$path")" ]; then
+                printf '%s %s\n' "$type" "$path"
+            fi
         done
+}
+
+# index_of TYPE PATH - print the file that a table of that type is indexed into; nothing where there is none.
+index_of() {
+    case $1 in
+        hash | btree) printf '%s.db\n' "$2" ;;
+        lmdb | cdb) printf '%s.%s\n' "$2" "$1" ;;
+        dbm) printf '%s.pag\n' "$2" ;;
+    esac
 }
 
 # is_unindexed TYPE PATH - whether the source of a table is younger than the table.
 is_unindexed() {
-    case $1 in
-        hash | btree) index=$2.db ;;
-        lmdb | cdb) index=$2.$1 ;;
-        dbm) index=$2.pag ;;
-        *) return 1 ;;
-    esac
-    [ -f "$index" ] && [ -n "$(find "$2" -newer "$index" 2>/dev/null)" ]
+    index=$(index_of "$1" "$2")
+    [ -n "$index" ] && [ -f "$index" ] && [ -n "$(find "$2" -prune -newer "$index" 2>/dev/null)" ]
 }
 
 # foreign - print what main.cf says by other means than the managed files.
 foreign() {
     # postconf expands references to other parameters from 2.10 on.
     # shellcheck disable=SC2086
-    effective=$(postconf -c "$PWD" -x $RELAYING 2>/dev/null || postconf -c "$PWD" $RELAYING 2>/dev/null) || :
+    effective=$({ postconf -c "$PWD" -x $RELAYING || postconf -c "$PWD" $RELAYING; } 2>/dev/null | lines)
     printf '%s\n' "$effective" | sed 's/^/effective /'
     # shellcheck disable=SC2046,SC2086
-    postconf -d $asked $(sed -n 's/^\([A-Za-z0-9_]\{1,\}\)[ 	]*=.*/\1/p' main.cf) 2>/dev/null | sed 's/^/builtin /'
-    postconf -c "$PWD" -n 2>&1 >/dev/null | sed -n 's/^.*: unused parameter: \([^ =]*\).*/unused \1/p'
+    postconf -d $asked $(sed -n 's/^\([A-Za-z0-9_]\{1,\}\)[ 	]*=.*/\1/p' main.cf) 2>/dev/null |
+        lines | sed 's/^/builtin /'
+    postconf -c "$PWD" -n 2>&1 >/dev/null | lines | sed -n 's/^.*: unused parameter: \([^ =]*\).*/unused \1/p'
     tables | while read -r type path; do
         ! is_unindexed "$type" "$path" || printf 'unindexed %s\n' "$path"
         case " $FILES " in
@@ -114,7 +136,7 @@ foreign() {
             content "$path"
         else
             printf 'content %s text\n' "$path"
-            postmap -c "$PWD" -s "$type:$path" 2>/dev/null | sed 's/^/|/'
+            postmap -c "$PWD" -s "$type:$path" 2>/dev/null | lines | sed 's/^/|/'
         fi
     done
 }
@@ -122,27 +144,27 @@ foreign() {
 # relayed - print the words of what names relay domains, one a line.
 relayed() {
     for name in relaydomains transport; do
-        [ ! -f "$name" ] || cat "$name"
+        [ ! -f "$name" ] || awk '{ gsub(/,/, " "); for (word = 1; word <= NF; word++) print $word }' "$name"
     done
     [ -z "$effective" ] || tables | while read -r _ path; do
-        [ ! -f "$path" ] || cat "$path"
+        [ ! -f "$path" ] || awk '{ gsub(/,/, " "); for (word = 1; word <= NF; word++) print $word }' "$path"
     done
-    printf '%s\n' "$effective" | sed -n 's/^relay_domains *= *//p' | tr ', ' '[\n*]'
+    printf '%s\n' "$effective" | sed -n 's/^relay_domains *= *//p' | split
 }
 
 # queue - print how many messages wait, and how many recipients of them in each domain that is relayed.
 queue() {
     listed=$(postqueue -c "$PWD" -p 2>/dev/null) || { echo 'queue unread' && return; }
-    { relayed && echo '|' && printf '%s\n' "$listed"; } | awk '
-        $0 == "|" { in_queue = 1; next }
-        !in_queue { known[tolower($1)]; next }
-        /^[0-9A-Za-z]/ && !/^Mail queue is empty/ { messages++ }
-        /^ / && /@/ {
-            domain = tolower($1); sub(/.*@/, "", domain)
+    { relayed | sed 's/^/known /' && printf '%s\n' "$listed" | sed 's/^/queue /'; } | awk '
+        { line = substr($0, 7) }
+        /^known / { known[tolower(line)]; next }
+        line ~ /^[0-9A-Za-z]/ && line !~ /^Mail queue is empty/ { messages++ }
+        line ~ /^ +[^ (].*@/ {
+            domain = tolower(line); sub(/.*@/, "", domain); sub(/[ \t]*$/, "", domain)
             while (!(domain in known) && sub(/^[^.]*\./, "", domain)) { }
             if (domain in known) recipients[domain]++
         }
-        END { print "queue", messages + 0; for (domain in recipients) print "queued", domain, recipients[domain] }'
+        END { print "queue", messages + 0; for (domain in recipients) print "queued", domain, recipients[domain] }' | lines
 }
 
 # prefixed WORD FILE - print the lines of FILE, if there is one, each behind WORD.
@@ -224,6 +246,12 @@ done
 [ -z "$queue_matters" ] || queue
 prefixed manifest "$PRIVATE/manifest"
 prefixed journal "$PRIVATE/journal"
+# What an interrupted change may have been started with.
+if [ -f "$PRIVATE/journal" ]; then
+    generation=$(sed -n 's/^generation \([0-9]\{1,\}\)$/\1/p' "$PRIVATE/journal")
+    before=$PRIVATE/generations/$generation/main.cf
+    [ ! -f "$before" ] || content before/main.cf "$before"
+fi
 if [ -f "$PRIVATE/lock" ]; then
     prefixed lock "$PRIVATE/lock"
     if lock_is_busy; then echo 'lock_busy yes'; else echo 'lock_busy no'; fi

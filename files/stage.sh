@@ -101,9 +101,10 @@ fill_up() {
     done
 }
 
-# said - print what a program said, on one line and without the path of the stage.
+# said - print what a program said, on one line, without the path of the stage and the value of a parameter that it does
+# not know: that may be a secret.
 said() {
-    sed "s|$PWD/$stage/||g" "$stage/said" | tr '\n' ' '
+    sed -e "s|$PWD/$stage/||g" -e 's/\(unused parameter: [^=]*\)=.*/\1/' "$stage/said" | tr '\n' ' '
 }
 
 # listing NAME TYPE - print the sorted entries of an indexed table, less those postalias adds for NIS.

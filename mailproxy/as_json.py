@@ -51,6 +51,7 @@ def document(review: Review) -> dict[str, Any]:
                 "reason": file.change.reason,
                 "hosts": list(file.hosts),
                 "explained": file.is_explained,
+                "without_effect": file.has_no_effect,
                 "lines": list(file_lines(file.change)),
             }
             for file in review.files

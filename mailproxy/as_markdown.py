@@ -10,20 +10,23 @@ from mailproxy.review import Finding, Review, file_lines
 LIMIT = 60_000
 # More lines than these are folded.
 MOST_OPEN = 25
-_CUT = "**Cut here, at 60,000 characters.** What follows is in the review as .html or .json."
+_CUT = "**Cut at 60,000 characters.** What is left out is in the review as .html or .json."
+# A longer line is cut, so that one cannot take the place of all others.
+LONGEST_LINE = 1000
 
 
 def as_markdown(review: Review) -> str:
     """Return the review in at most 60,000 characters; what is cut off is said to be."""
     head = f"### {summary(review)}\n\ndigest: `{review.digest}`\n\n"
-    left = LIMIT - len(head) - len(_CUT) - 1
+    left, is_cut = LIMIT - len(head) - len(_CUT) - 2, False
     parts = [head]
     for part in _parts(review):
         if len(part) > left:
-            return "".join([*parts, _CUT, "\n"])
+            is_cut = True
+            continue
         parts.append(part)
         left -= len(part)
-    return "".join(parts)
+    return "".join(parts) + (f"\n{_CUT}\n" if is_cut else "")
 
 
 def problem_as_markdown(problem: str) -> str:
@@ -50,7 +53,7 @@ def _parts(review: Review) -> Iterator[str]:
     if order(review):
         yield f"\norder: {_code(order(review))}\n"
     for file in review.files:
-        lines = file_lines(file.change) or ("changed, not shown",)
+        lines = file_lines(file.change)
         hosts = f"{hosts_text(file.hosts, review)}; {file.change.reason}"
         yield from _section(file.change.desired.name, hosts, f"{len(lines)} lines", lines, file.is_explained)
 
@@ -76,14 +79,19 @@ def _section(title: str, hosts: str, count: str, lines: Sequence[str], is_folded
 
 def _fenced(lines: Sequence[str]) -> str:
     fence = "`" * max(3, _longest_run(lines) + 1)
-    return "\n".join([f"{fence}diff", *map(visible, lines), fence]) + "\n"
+    return "\n".join([f"{fence}diff", *map(_shortened, lines), fence]) + "\n"
+
+
+def _shortened(line: str) -> str:
+    shown = visible(line)
+    return shown if len(shown) <= LONGEST_LINE else f"{shown[:LONGEST_LINE]}... (cut)"
 
 
 def _code(text: str) -> str:
     """Return a code span: nothing in it is markup, and nobody is mentioned by it."""
     marks = "`" * (_longest_run([text]) + 1)
     pad = " " if "`" in text else ""
-    return f"{marks}{pad}{visible(text)}{pad}{marks}"
+    return f"{marks}{pad}{_shortened(text)}{pad}{marks}"
 
 
 def _longest_run(lines: Sequence[str]) -> int:

@@ -60,11 +60,10 @@ def lines(review: Review, with_files: bool = False, shortened: bool = False) -> 
         for change in shown:
             yield from _wrapped(str(change), _SIGNS[change.sign], "    ")
         if len(shown) < len(block.changes):
-            more = len(block.changes) - len(shown)
-            yield Line(f"    ... and {more} more: pipe this, or --data review=FILE.html, to see all")
+            yield _more(len(block.changes) - len(shown))
     for file in review.files:
         if with_files or not file.is_explained:
-            yield from _file(file, names)
+            yield from _file(file, names, MOST_CHANGES if shortened else None)
     findings = review.of("repair", "effect")
     if findings:
         yield Line("")
@@ -103,7 +102,7 @@ def hosts_text(names: Sequence[str], review: Review, most: int | None = None) ->
     count = f"{len(names)} of {total} hosts: " if len(names) > 1 else ""
     here = set(names)
     others = [host.name for host in review.hosts if host.name not in here]
-    ways = [(names, ""), (_by_group(names, review), ""), (others, "all but ")]
+    ways = [(names, ""), (_by_group(names, review), ""), *([(others, "all but ")] if others else [])]
     whole = [f"{head}{', '.join(words)}" for words, head in ways if most is None or len(words) <= most]
     return count + min(whole or [f"{', '.join(names[:most])} and {len(names) - (most or 0)} more"], key=len)
 
@@ -150,13 +149,19 @@ def _styles(finding: Finding) -> Style:
     return "plain" if finding.kind == "effect" else "warn"
 
 
-def _file(file: FileBlock, names: _Names) -> Iterator[Line]:
+def _file(file: FileBlock, names: _Names, most: int | None) -> Iterator[Line]:
     yield Line("")
-    reason = file.change.reason if file.is_explained else f"{file.change.reason}, in nothing but its form"
+    reason = f"{file.change.reason}, to no effect" if file.has_no_effect else file.change.reason
     yield from _wrapped(f"{file.change.desired.name}: {reason}  [{names(file.hosts)}]", "title", "")
-    shown = file_lines(file.change)
-    for line in shown or ("changed, not shown",):
+    found = file_lines(file.change)
+    for line in found[:most]:
         yield Line(f"    {visible(line)}".rstrip(), _SIGNS.get(line[:1], "plain"))
+    if most is not None and len(found) > most:
+        yield _more(len(found) - most)
+
+
+def _more(count: int) -> Line:
+    return Line(f"    ... and {count} more: pipe this, or --data review=FILE.html, to see all")
 
 
 def _closing(review: Review) -> Iterator[Line]:

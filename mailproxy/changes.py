@@ -18,16 +18,19 @@ from mailproxy.meaning import (
 )
 from mailproxy.model import Entries, differing
 from mailproxy.observed import Foreign, ObservedState
-from mailproxy.render import FILES, Content
+from mailproxy.render import FILES, TABLES, Content
 from mailproxy.secret import is_secret
 
 # asked for; put back after somebody edited the host; or taken over from a host that was not managed until now.
 Cause = Literal["declared", "by hand", "adopting"]
 
+# The key of what becomes of subdomains, which several files say together.
+SUBDOMAINS = "relay_subdomains"
+_UNKNOWN = "by hand, or declared: what was loaded is not known"
 # Stands for a value that nobody may see.
 SECRET = "<secret>"
 # The files that a subject is said in.
-FILES_OF: Mapping[Subject, tuple[str, ...]] = {
+_FILES_OF: Mapping[Subject, tuple[str, ...]] = {
     "domain": ("main.cf", "relaydomains", "transport"),
     "network": ("main.cf", "mynetworks"),
     "alias": ("main.cf", "aliases"),
@@ -69,6 +72,11 @@ class Change:
         return f"{text} ({self.note})" if self.note else text
 
 
+def files_of(change: Change) -> tuple[str, ...]:
+    """Return the managed files that a change is said in."""
+    return ("main.cf", "transport") if change.key == SUBDOMAINS else _FILES_OF[change.subject]
+
+
 def hidden(change: Change) -> Change:
     """Return a change without its values where they are secret."""
     values = [value for value in (change.before, change.after) if value is not None]
@@ -98,6 +106,8 @@ def difference(contents: Mapping[str, Content], observed: ObservedState) -> Diff
     wanted = meaning(wanted_texts, directory)
     found = _differences(live, wanted, "declared" if observed.is_managed else "adopting", observed.foreign)
     drifted = _drifted(observed)
+    if observed.is_managed and observed.manifest is None:
+        found = [tuple(replace(change, note=_UNKNOWN) for change in changes) for changes in found]
     if drifted:
         loaded_texts = dict(_loaded_texts(drifted, live_texts, observed))
         loaded = meaning(loaded_texts, directory)
@@ -118,6 +128,18 @@ def _live_texts(wanted: Mapping[str, str], observed: ObservedState) -> Iterator[
         # What is not sent back is as it is wanted.
         if name in observed.live and name not in observed.texts:
             yield name, wanted[name]
+    for name in _served(observed):
+        yield name, observed.loaded_texts[name]
+
+
+def _served(observed: ObservedState) -> Iterator[str]:
+    """Yield the tables that serve what was loaded, whatever was done to their sources since."""
+    digests = observed.manifest.digests if observed.manifest else {}
+    for name in TABLES:
+        indexes = [index for index in digests if index.startswith(f"{name}.")]
+        is_untouched = bool(indexes) and all(digests[index] == observed.digest(index) for index in indexes)
+        if is_untouched and Content(name, observed.loaded_texts.get(name, "")).digest == digests.get(name):
+            yield name
 
 
 def _loaded_texts(drifted: set[str], live: Mapping[str, str], observed: ObservedState) -> Iterator[tuple[str, str]]:
@@ -138,7 +160,7 @@ def _differences(live: Meaning, wanted: Meaning, cause: Cause, foreign: Foreign 
         parameters = tuple(change for change in parameters if not _is_as_by_default(change, foreign))
     found.append(parameters)
     if live.subdomains != wanted.subdomains and UNROUTED not in (live.subdomains, wanted.subdomains):
-        found.append((Change("parameter", "relay_subdomains", live.subdomains, wanted.subdomains, cause),))
+        found.append((Change("parameter", SUBDOMAINS, live.subdomains, wanted.subdomains, cause),))
     return found
 
 
@@ -164,11 +186,11 @@ def _is_as_by_default(change: Change, foreign: Foreign) -> bool:
 
 def _with_cause(change: Change, drifted: set[str], unknown: set[str], loaded: Meaning) -> Change:
     """Tell a hand on the host from what is declared, by what was loaded last."""
-    if drifted.isdisjoint(FILES_OF[change.subject]):
+    if drifted.isdisjoint(files_of(change)):
         return change
-    if not unknown.isdisjoint(FILES_OF[change.subject]):
-        return replace(change, cause="by hand", note="by hand, or declared: what was loaded is not known")
-    base = loaded.of(change.subject).get(change.key)
+    if not unknown.isdisjoint(files_of(change)):
+        return replace(change, cause="by hand", note=_UNKNOWN)
+    base = loaded.subdomains if change.key == SUBDOMAINS else loaded.of(change.subject).get(change.key)
     if base == change.before:
         return change
     if base is None:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from mailproxy.model import DesiredState
 from mailproxy.render import OWN_PARAMETERS
+from mailproxy.secret import names_secret
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.key} = {self.found}: {self.reason}"
+        return f"{self.key} = {'(not shown)' if names_secret(self.key) else self.found}: {self.reason}"
 
 
 def validated(declared: Mapping[str, Any]) -> tuple[DesiredState | None, tuple[Problem, ...]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from mailproxy.model import DesiredState
 from mailproxy.observed import ObservedState, Unread
+from mailproxy.render import rendered
 
 _VERSION = "v1-"
 _ROWS, _COLUMNS = 3, 8
@@ -30,9 +31,17 @@ class Fingerprint:
     desired: str
 
 
-def fingerprint(desired: DesiredState, observed: ObservedState | Unread) -> Fingerprint:
-    """Return what of a host a review depends on, the same on any machine; neither locks nor the queue count."""
-    return Fingerprint(_hash("observed", *_observed(observed), length=_WHOLE), desired.digest)
+def fingerprint(desired: DesiredState, observed: ObservedState | Unread, how: str) -> Fingerprint:
+    """Return what of a host a review depends on, the same on any machine; neither locks nor the queue count.
+
+    how says what else decides about what is done: the order of activation, and the programs that do it.
+    """
+    contents = rendered(desired, observed.postfix) if isinstance(observed, ObservedState) else {}
+    digests = [f"{name} {content.digest}" for name, content in contents.items()]
+    return Fingerprint(
+        _hash("observed", *_observed(observed), length=_WHOLE),
+        _hash("desired", desired.digest, how, *digests, length=_WHOLE),
+    )
 
 
 def digest(fingerprints: Mapping[str, Fingerprint]) -> str:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
 from mailproxy.changes import Difference
-from mailproxy.meaning import is_accepted
+from mailproxy.meaning import NOT_ACCEPTED, is_accepted
 from mailproxy.model import Entries, differing
 from mailproxy.observed import ObservedState
 from mailproxy.syntax import main_cf_parameters
@@ -27,6 +27,8 @@ GATES: dict[GateName, str] = {
 MOST_REMOVALS = 10
 MOST_REMOVALS_PERCENT = 30
 _NAMED = 3
+_RELAYING = ("relay_domains", "transport_maps", "mynetworks")
+_VIRTUAL = ("virtual_alias_domains", "virtual_mailbox_domains", "virtual_alias_maps")
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,12 @@ def gates(difference: Difference, action: str, observed: ObservedState) -> tuple
 
 def relays(difference: Difference, observed: ObservedState) -> bool:
     """Whether a host relays mail as it is: for a domain, by a table, or for networks besides its own loopback."""
-    live = difference.live
-    if live.domains or any(unread.startswith(("relay_domains", "transport_maps")) for unread in live.unread):
+    live, parameters = difference.live, main_cf_parameters(observed.texts.get("main.cf", ""))
+    if live.domains or any(unread.startswith(_RELAYING) for unread in live.unread):
         return True
-    if "mynetworks" not in main_cf_parameters(observed.texts.get("main.cf", "")):
+    if any(parameters.get(name) for name in _VIRTUAL):
+        return True
+    if "mynetworks" not in parameters and "mynetworks_style" not in parameters:
         return False  # by Postfix's own default, which nobody chose
     return not all(_is_loopback(network) for network in trusted(live.networks))
 
@@ -77,7 +81,7 @@ def _gates(difference: Difference, action: str, observed: ObservedState) -> Iter
         kinds = f"{total} {'domain' if total == 1 else 'domains'}" if total else "trusted networks"
         yield Gate("takeover", f"a host made by hand relays mail for {kinds} already")
     affected = [domain for domain in differing(live, wanted) if domain in live and is_accepted(live[domain])]
-    removed = [domain for domain in affected if domain not in wanted]
+    removed = [domain for domain in affected if not is_accepted(wanted.get(domain, NOT_ACCEPTED))]
     rerouted = len(affected) - len(removed)
     if len(affected) > MOST_REMOVALS or len(affected) * 100 > MOST_REMOVALS_PERCENT * total:
         parts = [f"{len(removed)} removed"] * bool(removed) + [f"{rerouted} rerouted"] * bool(rerouted)
@@ -86,13 +90,24 @@ def _gates(difference: Difference, action: str, observed: ObservedState) -> Iter
     waiting = [domain for domain in removed if (observed.queued or {}).get(domain)]
     if waiting:
         yield Gate("queued", f"mail is queued for {_named(waiting)}, which {_is_are(waiting)} removed")
-    wider = trusted(difference.wanted.networks)
-    for network in trusted(difference.live.networks):
-        wider = _without(wider, network)
+    elif removed and observed.queued is None:
+        yield Gate("queued", f"the queue cannot be read, and {_named(removed)} {_is_are(removed)} removed")
+    wider = _wider(difference.live.networks, difference.wanted.networks)
     if wider:
         yield Gate("networks", f"{_named([str(network) for network in wider])} {_is_are(wider)} trusted from now on")
     if action == "restart" and "main.cf" in observed.live:
         yield Gate("restart", "Postfix is stopped and started, and answers nobody for that moment")
+
+
+@lru_cache(maxsize=1024)
+def _wider(live: Entries, wanted: Entries) -> tuple[Network, ...]:
+    """Return what is trusted that was not before."""
+    before = trusted(live)
+    known = set(before)
+    wider = [network for network in trusted(wanted) if network not in known]
+    for network in before if wider else ():
+        wider = _without(wider, network)
+    return tuple(dict.fromkeys(wider))
 
 
 @lru_cache(maxsize=1024)

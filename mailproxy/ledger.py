@@ -11,6 +11,7 @@ import click
 from pyinfra import context
 from pyinfra.api import State
 
+from mailproxy.as_text import visible
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
 from mailproxy.meaning import is_accepted
@@ -44,12 +45,11 @@ def row(name: str, desired: DesiredState, observed: ObservedState | Unread, doma
     if isinstance(observed, Unread):
         return Row(name, state=f"NOT READ: {observed.reason}", domain=_UNKNOWN if domain else "")
     record = observed.manifest.record if observed.manifest else {}
-    since = record.get("activated", "")
     return Row(
         host=name,
         postfix=".".join(map(str, observed.postfix.version)),
         generation=record.get("generation", _UNKNOWN),
-        since=f"{datetime.fromtimestamp(int(since), timezone.utc):%Y-%m-%d %H:%M}" if since.isdigit() else _UNKNOWN,
+        since=_time(record.get("activated", "")),
         commit=record.get("commit", _UNKNOWN).replace(" + uncommitted changes", "+"),
         queue=_UNKNOWN if observed.queue is None else str(observed.queue),
         state="; ".join(_state(desired, observed)) or "as declared",
@@ -57,10 +57,17 @@ def row(name: str, desired: DesiredState, observed: ObservedState | Unread, doma
     )
 
 
+def _time(seconds: str) -> str:
+    try:
+        return f"{datetime.fromtimestamp(int(seconds), timezone.utc):%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError, OSError):
+        return _UNKNOWN
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return rows in columns, the first line naming them; a column in which nothing is said is left out."""
     names = [column.name for column in fields(Row) if any(getattr(one, column.name) for one in rows)]
-    lines = [names, *([getattr(one, name) for name in names] for one in rows)]
+    lines = [names, *([visible(getattr(one, name)) for name in names] for one in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
     padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
     return "".join(f"{line.rstrip()}\n" for line in padded)
@@ -97,15 +104,14 @@ def _domain(domain: str, desired: DesiredState, observed: ObservedState) -> str:
     parents = [domain.split(".", count)[count] for count in range(1, domain.count(".") + 1)]
     candidates = [domain, *(parents if live.subdomains == "routed as their parent" else [])]
     hop = next((live.domains[name] for name in candidates if name in live.domains), None)
-    if hop is None:
-        return "not accepted"
-    if not is_accepted(hop):
-        return hop
+    what = "not accepted" if hop is None else f"-> {hop}" if is_accepted(hop) else hop
     if not observed.running:
-        return f"-> {hop}, but Postfix is not running"
-    loaded = observed.manifest.digests.get("relaydomains") if observed.manifest else None
-    is_loaded = loaded in (None, observed.digest("relaydomains"))
-    return f"live -> {hop}" if is_loaded else f"-> {hop} on the disk; Postfix may not have loaded it"
+        return f"{what}, but Postfix is not running"
+    digests = observed.manifest.digests if observed.manifest else {}
+    deciding = [name for name in digests if not name.startswith(("aliases", "mynetworks"))]
+    if any(digests[name] != observed.digest(name) for name in deciding):
+        return f"{what} on the disk; Postfix may not have loaded it"
+    return f"live {what}" if what.startswith("->") else what
 
 
 class _Ledger:
@@ -119,13 +125,15 @@ class _Ledger:
 _ledgers: WeakKeyDictionary[State, _Ledger] = WeakKeyDictionary()
 
 
-def status(domain: str = "") -> None:
+def status(domain: str = "", **unknown: object) -> None:
     """Print one line a host, with domain= also what becomes of its mail; pyinfra calls this for each host.
 
     The last one prints, and ends the run: with 1 where a host could not be read, else 0. --json prints a list.
     """
+    if unknown:
+        raise StopError(f"{', '.join(unknown)}: no such argument; expected domain=example.org; nothing was read")
     try:
-        asked = domain_name(domain) if domain else ""
+        asked = domain_name(str(domain)) if domain else ""
     except ValueError as error:
         raise StopError(f"domain={domain}: {error}; nothing was read") from None
     state = context.state

@@ -9,7 +9,7 @@ from typing import Literal
 from mailproxy.model import Entries, network
 from mailproxy.observed import Foreign
 from mailproxy.render import FILES
-from mailproxy.syntax import alias_entries, list_items, main_cf_parameters, table_entries
+from mailproxy.syntax import alias_entries, expanded, list_items, main_cf_parameters, table_entries
 
 Subject = Literal["domain", "network", "alias", "parameter"]
 SUBJECTS: tuple[Subject, ...] = ("domain", "network", "alias", "parameter")
@@ -23,6 +23,8 @@ ROUTED = "routed as their parent"
 # Parameters of main.cf that only say where the rest stands: what they lead to is what they mean.
 _PLUMBING = ("mynetworks", "alias_maps", "alias_database", "relay_domains", "transport_maps")
 _SUBDOMAINS = "parent_domain_matches_subdomains"
+# What is followed to what it leads to, references to other parameters included.
+_FOLLOWED = (*_PLUMBING, "mydestination", "relay_transport", "relayhost")
 # Table types whose source, or whose listing, reads like a postmap(1) source.
 _READABLE = ("texthash", "hash", "btree", "lmdb", "cdb", "dbm")
 # Parameters that are lists of words: commas and blanks are the same there (postconf(5)).
@@ -30,7 +32,8 @@ _WORD_LISTS = re.compile(r".*_restrictions|mydestination")
 # Parameters of which one has to refuse strangers, and the restrictions that do (SMTPD_ACCESS_README).
 RELAY_RULES = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
 _REFUSING = {"reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit"}
-_NOT_ACCEPTED = "not accepted, routed to "
+_NAMED = 3
+NOT_ACCEPTED = "not accepted, routed to "
 _REFERENCE = re.compile(r"\$[{(]myhostname[)}]")
 
 
@@ -56,7 +59,7 @@ class Meaning:
 
 def is_accepted(next_hop: str) -> bool:
     """Whether a value of Meaning.domains belongs to a relay domain, not to a route without acceptance."""
-    return not next_hop.startswith(_NOT_ACCEPTED)
+    return not next_hop.startswith(NOT_ACCEPTED)
 
 
 def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = None) -> Meaning:
@@ -66,6 +69,7 @@ def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = 
     """
     parameters = main_cf_parameters(texts.get("main.cf", ""))
     holding = {**parameters, **(foreign.effective if foreign else {})}
+    holding = {**holding, **{name: expanded(holding[name], holding) for name in _FOLLOWED if name in holding}}
     sources = _Sources({**texts, **{f"{directory}/{name}": texts[name] for name in FILES if name in texts}})
     relay_transport = holding.get("relay_transport") or "relay"
     if ":" not in relay_transport:
@@ -74,16 +78,16 @@ def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = 
         sources.items("relay_domains", holding.get("relay_domains", "")),
         sources.entries("transport_maps", holding.get("transport_maps", ""), table_entries),
         relay_transport,
-        frozenset(words(holding.get("mydestination", "").lower())),
+        frozenset(name.lower() for name in sources.items("mydestination", holding.get("mydestination", ""))),
+        "relay_domains" in words(holding.get(_SUBDOMAINS, "relay_domains")),
     )
-    accepts = "relay_domains" in words(holding.get(_SUBDOMAINS, "relay_domains"))
     return Meaning(
         domains=domains,
         networks=_networks(sources.items("mynetworks", holding.get("mynetworks", ""))),
         aliases=sources.entries("alias_maps", holding.get("alias_maps", ""), alias_entries),
         parameters=_parameters(parameters, holding.get("myhostname", "")),
-        subdomains=subdomains if accepts else "refused",
-        unread=tuple(sources.unread),
+        subdomains=subdomains,
+        unread=tuple(unread for unread in sources.unread if not unread.startswith("mydestination")),
     )
 
 
@@ -139,9 +143,9 @@ def words(value: str) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _domains(
-    accepted: tuple[str, ...], routes: Entries, relay_transport: str, own: frozenset[str]
+    accepted: tuple[str, ...], routes: Entries, relay_transport: str, own: frozenset[str], with_subdomains: bool
 ) -> tuple[Entries, str]:
-    """Return each relay domain with its next hop, and what becomes of mail for subdomains where it is accepted.
+    """Return each relay domain with its next hop, and what becomes of mail for subdomains, accepted or not.
 
     A domain without a route goes by relay_transport to relayhost, or else to its own MX; names of the host itself are
     delivered there (ADDRESS_CLASS_README).
@@ -150,12 +154,16 @@ def _domains(
     for domain in domains:
         hop = routes.get(domain) or relay_transport
         domains[domain] = f"{hop}{domain}" if hop.endswith(":") else hop
-    below = {key for key in routes if key.startswith(".") and routes.get(key[1:]) == routes[key]}
-    is_routed = bool(domains) and all(f".{domain}" in below for domain in domains)
+    followed = {f".{domain}" for domain, hop in domains.items() if with_subdomains and routes.get(f".{domain}") == hop}
+    missing = [domain for domain in domains if f".{domain}" not in followed]
     for key, hop in routes.items():
-        if key not in domains and hop != "local:" and not (is_routed and key in below and key[1:] in domains):
-            domains[key] = f"{_NOT_ACCEPTED}{hop}"
-    return Entries(domains), ROUTED if is_routed else UNROUTED
+        if key not in domains and hop != "local:" and key not in followed:
+            domains[key] = f"{NOT_ACCEPTED}{hop}"
+    if not with_subdomains:
+        return Entries(domains), "refused"
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    but = f", but for {', '.join(missing[:_NAMED])}{more}" if missing else ""
+    return Entries(domains), f"{ROUTED}{but}" if followed else UNROUTED
 
 
 @lru_cache(maxsize=1024)
@@ -175,7 +183,7 @@ def spelled_network(item: str) -> str:
 @lru_cache(maxsize=4096)
 def _parameters(parameters: Entries, name: str) -> Entries:
     """Return the parameters that say something by themselves, a host's own name by its reference."""
-    said = {key: value for key, value in parameters.items() if key not in _PLUMBING and key != _SUBDOMAINS}
+    said = {key: value for key, value in parameters.items() if key not in _PLUMBING}
     return Entries({key: spelled(key, value, name) for key, value in said.items()})
 
 
@@ -183,6 +191,8 @@ def spelled(key: str, value: str, name: str) -> str:
     """Return the value of a parameter in one spelling for all hosts, whatever the name of the host is."""
     if key in ("myhostname", "mydomain"):
         return value.lower()
+    if key == _SUBDOMAINS:
+        return ", ".join(sorted(word for word in words(value) if word != "relay_domains"))
     plain = ", ".join(words(value)) if _WORD_LISTS.fullmatch(key) else value
     return _REFERENCE.sub(OWN_NAME, by_own_name(plain, name))
 

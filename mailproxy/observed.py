@@ -10,6 +10,8 @@ from mailproxy.syntax import assignments, main_cf_parameters
 
 # What every managed file and table is to be: readable by all, written by root alone.
 MODE = "-rw-r--r--"
+# The name under which main.cf stands that was live before an interrupted change.
+BEFORE_MAIN_CF = "before/main.cf"
 # What stands before the name of a file's content as it was when it was loaded.
 _LOADED = "loaded/"
 

@@ -8,6 +8,7 @@ from pyinfra import context, host, logger, state
 from pyinfra.api import Host, State, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
+from mailproxy.as_text import visible
 from mailproxy.plan import Plan
 from mailproxy.program import change, command
 from mailproxy.rollout import Wave
@@ -33,14 +34,14 @@ class _Program(StringCommand):
             self.run.fail(host, "the connection was lost or timed out")
             raise
         if not status:
-            reason = " ".join(output.stderr_lines).removeprefix("mailproxy: ")
+            reason = visible(" ".join(output.stderr_lines).removeprefix("mailproxy: "))
             self.run.fail(host, reason or "it ended without a reason")
         elif self.reached is not None:
             self.run.succeed(host)
             self.reached.add(host.name)
         for line in output.stdout_lines:
             if status and line != "staged":
-                host.log(line)
+                host.log(visible(line))
         return status, output
 
 

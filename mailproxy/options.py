@@ -1,6 +1,7 @@
 """What the user asks of a run besides the state of the hosts: --data approve=, review=, reviewed= and expect=."""
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from mailproxy.gates import GATES
 
 FORMATS = (".md", ".html", ".json")
 NO_CHANGES = "no_changes"
+_NAMES = ("approve", "review", "reviewed", "expect")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Options:
 
 def options(given: Mapping[str, Any]) -> Options:
     """Return the options among what --data gives; raises ValueError with all that is wrong, a line each."""
-    problems: list[str] = []
+    problems = list(_misspelled(given))
     approved = _words(given.get("approve"))
     unknown = [name for name in approved if name not in GATES]
     if unknown:
@@ -32,7 +34,7 @@ def options(given: Mapping[str, Any]) -> Options:
     for file in files:
         if file.suffix not in FORMATS:
             problems.append(f"review={file}: expected a file that ends in {', '.join(FORMATS)}")
-        elif not file.parent.is_dir():
+        elif not _is_directory(file.parent):
             problems.append(f"review={file}: there is no directory {file.parent}")
     expect = given.get("expect")
     if expect not in (None, NO_CHANGES):
@@ -42,6 +44,20 @@ def options(given: Mapping[str, Any]) -> Options:
     if problems:
         raise ValueError("\n".join(problems))
     return Options(frozenset(approved), tuple(files), str(given.get("reviewed", "")).strip(), expect == NO_CHANGES)
+
+
+def _misspelled(given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is nearly an option: ignored, it would let a run through that was to be held."""
+    for name in given:
+        for meant in () if name in _NAMES else difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.75):
+            yield f"{name}={given[name]}: no such option; did you mean {meant}?"
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _words(value: Any) -> list[str]:

@@ -107,6 +107,9 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         usable = ", ".join(sorted((observed.table_types or set()) & set(SUFFIXES))) or "none of ours"
         return Refusal(f"database_type {table_type} is not one that its Postfix can index; it has {usable}")
     contents = rendered(desired, observed.postfix)
+    for name, live in observed.live.items():
+        if name in contents and live.digest != contents[name].digest and name not in observed.texts:
+            return Refusal(f"its answer lacks the content of {name}, which is not as declared")
     files = tuple(_file_changes(contents, observed))
     indexes = tuple(_indexes(desired, table_type, files, observed))
     wanted = effective(main_cf_parameters(contents["main.cf"].text), observed)

@@ -1,5 +1,6 @@
 """The programs under files/ and what is sent to them: a command line and the text on standard input."""
 
+import hashlib
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -23,6 +24,13 @@ def _text(program: str) -> str:
     """Return a program behind what they all begin with, less the comments, which no host needs."""
     text = (PROGRAMS / "common.sh").read_text() + (PROGRAMS / f"{program}.sh").read_text()
     return "".join(f"{line}\n" for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+
+
+@cache
+def programs_digest() -> str:
+    """Return the SHA-256 over what runs on the hosts."""
+    texts = [path.read_bytes() for path in sorted(PROGRAMS.glob("*.sh"))]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
 def expectation(desired: DesiredState, with_queue: bool = False) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, TypeVar
 
-from mailproxy.changes import FILES_OF, Cause, Change, hidden
+from mailproxy.changes import Cause, Change, files_of, hidden
 from mailproxy.gates import GateName
 from mailproxy.observed import Unread
 from mailproxy.plan import EDITED, FileChange, Plan, Refusal
@@ -56,11 +56,15 @@ class Block:
 
 @dataclass(frozen=True)
 class FileBlock:
-    """A managed file that is replaced by the same lines on some hosts; explained where changes say what that does."""
+    """A managed file that is replaced by the same lines on some hosts.
+
+    It is explained where changes say what that does, and without effect where nothing else changes by it.
+    """
 
     change: FileChange
     hosts: tuple[str, ...]
     is_explained: bool
+    has_no_effect: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,8 @@ def review(
         ),
         blocks=tuple(_blocks(plans)),
         files=tuple(
-            FileBlock(_replaced(change, _HOST_NAME, names[0]) if len(names) == 1 else change, names, is_explained)
-            for (change, is_explained), names in hosts_of(
-                {name: list(_files(name, plan)) for name, plan in plans.items()}
-            ).items()
+            replace(block, hosts=names, change=_named(block.change, names))
+            for block, names in hosts_of({name: list(_files(name, plan)) for name, plan in plans.items()}).items()
         ),
         waves=tuple(waves),
         groups=groups,
@@ -121,10 +123,14 @@ def review(
 
 @lru_cache(maxsize=4096)
 def file_lines(change: FileChange) -> tuple[str, ...]:
-    """Return the unified diff of a file, secrets hidden; empty where they alone change, or nothing but its mode."""
+    """Return the unified diff of a file, secrets hidden, or a line that says why there is none."""
     name = change.desired.name
     before = without_secrets(change.observed.text) if change.observed else ""
     after = without_secrets(change.desired.text)
+    if before == after and change.observed and change.observed.text != change.desired.text:
+        return ("changed, not shown",)
+    if before.splitlines() == after.splitlines():
+        return ("line ends, or the one at the end of the file, differ",)
     # One line of context: enough to find the place, and the review stays short.
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"live {name}", f"declared {name}", lineterm="", n=1
@@ -226,16 +232,24 @@ def _with_own_name(change: Change, hosts: Sequence[str]) -> Change:
     return replace(change, after=hosts[0]) if change.after == _HOST_NAME and len(hosts) == 1 else change
 
 
-def _files(host: str, plan: Plan) -> Iterator[tuple[FileChange, bool]]:
-    subjects = {(change.subject, change.cause == "by hand") for changes in plan.changes for change in changes}
+def _files(host: str, plan: Plan) -> Iterator[FileBlock]:
+    changes = [change for changes in plan.changes for change in changes]
     for change in plan.files:
+        name = change.desired.name
         if change.observed is not None and change.observed.text == change.desired.text:
             continue
-        is_edited = change.reason == EDITED
-        explained = {(subject, is_edited) for subject, names in FILES_OF.items() if change.desired.name in names}
-        is_own = change.desired.name == "main.cf"
-        shared = _replaced(change, host, _HOST_NAME) if is_own else change
-        yield shared, not plan.is_managed or not subjects.isdisjoint(explained)
+        saying = [one for one in changes if name in files_of(one)]
+        # Of an edited file, what is declared explains nothing of what was somebody's hand.
+        explaining = [one for one in saying if change.reason != EDITED or one.cause == "by hand"]
+        if name == "main.cf":
+            explaining = [one for one in explaining if one.subject == "parameter"]
+        is_known = change.observed is None or not plan.is_managed
+        shared = _replaced(change, host, _HOST_NAME) if name == "main.cf" else change
+        yield FileBlock(shared, (), is_known or bool(explaining), has_no_effect=not is_known and not saying)
+
+
+def _named(change: FileChange, hosts: Sequence[str]) -> FileChange:
+    return _replaced(change, _HOST_NAME, hosts[0]) if len(hosts) == 1 else change
 
 
 def _replaced(change: FileChange, text: str, by: str) -> FileChange:

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -26,7 +25,7 @@ from mailproxy.model import DesiredState, Rollout
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.options import Options, options
 from mailproxy.plan import Plan, planned
-from mailproxy.program import expectation
+from mailproxy.program import expectation, programs_digest
 from mailproxy.reading import Reading
 from mailproxy.review import Outcome, Review, review
 from mailproxy.rollout import Wave, waves
@@ -113,8 +112,10 @@ class Run:
 
     def _conclude(self) -> None:
         """Show the review of the fleet, write it where it was asked for, and stop unless all is as it has to be."""
+        order = {name: f"{wave.number} of {len(self.waves)}" for wave in self.waves for name in wave.hosts}
         fingerprints = {
-            name: fingerprint(self.desired[name], observed) for name, observed in self.reading.observed.items()
+            name: fingerprint(self.desired[name], observed, f"{order[name]} {programs_digest()}")
+            for name, observed in self.reading.observed.items()
         }
         outcomes = {host.name: self.outcomes[host.name] for host in self.hosts}
         found = review(outcomes, self.waves, self.groups, self.options.approved, digest(fingerprints))
@@ -129,7 +130,7 @@ class Run:
         self._refuse_unless_reviewed(fingerprints)
         if not _has_flag("--dry"):
             _refuse_unless_approved(found)
-            _refuse_unless_answerable()
+            _refuse_unless_answerable(self.state)
 
     def _refuse_unless_reviewed(self, fingerprints: Mapping[str, Fingerprint]) -> None:
         if not self.options.reviewed:
@@ -193,12 +194,13 @@ def _print(found: Review, with_files: bool) -> None:
 def _write(file: Path, content: str) -> None:
     try:
         file.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise StopError(f"review={file}: cannot be written: {error.strerror}; nothing was touched") from None
+    except (OSError, ValueError) as error:
+        raise StopError(f"review={file}: cannot be written: {error}; nothing was touched") from None
 
 
 def _has_flag(name: str) -> bool:
-    return name in sys.argv[1:]
+    """Whether pyinfra was given a flag, as an argument or as its variable."""
+    return name in sys.argv[1:] or bool(os.environ.get(f"PYINFRA_{name.removeprefix('--').upper()}"))
 
 
 def _refuse_unless_approved(found: Review) -> None:
@@ -208,9 +210,10 @@ def _refuse_unless_approved(found: Review) -> None:
         raise StopError(f"nothing was touched: approval is needed for {', '.join(closed)}; to go on: {needed}")
 
 
-def _refuse_unless_answerable() -> None:
+def _refuse_unless_answerable(state: State) -> None:
     """Stop where pyinfra is about to ask for a confirmation that cannot come; it would end in a traceback."""
-    if any(re.fullmatch(r"--yes|--json|-[a-z]*y[a-z]*", argument) for argument in sys.argv[1:]):
+    # It does not look for changes where it was told to go on with -y.
+    if not state.check_for_changes or _has_flag("--json"):
         return
     source = sys.stdin.buffer
     if not source.isatty() and isinstance(source, io.BufferedReader) and not source.peek(1):

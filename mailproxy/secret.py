@@ -3,15 +3,23 @@
 import re
 
 # Parameters that hold secrets, by their names (password, passwd, secret, ...).
-_NAMES = r"\w*(?:pass|secret|key_material|_pw)\w*"
+_WORD = re.compile(r"pass|secret|key_material|_pw", re.IGNORECASE)
 # A value that only names tables is none: what is secret stands in them.
 _TABLES = re.compile(r"((proxy:)?[a-z]+:/[^\s,]+[\s,]*)*")
-_LINE = re.compile(rf"^({_NAMES})(\s*=\s*)(.+(?:\n[ \t].*)*)$", re.MULTILINE | re.IGNORECASE)
+# A parameter of main.cf, or one that was commented out, with its continuation lines (postconf(5)).
+_LINE = re.compile(
+    r"^([ \t]*#?[ \t]*[\w.-]{1,200})([ \t]*=[ \t]*)(.*(?:(?:\n[ \t]*(?:#.*)?)*\n[ \t]+[^\s#].*)*)$", re.MULTILINE
+)
+
+
+def names_secret(name: str) -> bool:
+    """Whether what goes by that name may be shown to nobody, whatever it looks like."""
+    return bool(_WORD.search(name))
 
 
 def is_secret(name: str, value: str) -> bool:
     """Whether the value of a parameter is to be shown to nobody."""
-    return bool(re.fullmatch(_NAMES, name, re.IGNORECASE)) and not _TABLES.fullmatch(value)
+    return names_secret(name) and not _TABLES.fullmatch(value)
 
 
 def without_secrets(text: str) -> str:

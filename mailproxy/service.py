@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from mailproxy.observed import ObservedState
+from mailproxy.observed import BEFORE_MAIN_CF, ObservedState
 from mailproxy.render import Content
 from mailproxy.syntax import main_cf_parameters
 
@@ -36,7 +36,7 @@ def service(
     if "main.cf" not in observed.live:
         return Service("restart", "its daemons ended for want of a main.cf, and are not started again for a while")
     live = effective(main_cf_parameters(observed.texts.get("main.cf", "")), observed)
-    recorded = observed.manifest.loaded if observed.manifest else {}
+    recorded = observed.manifest.loaded if observed.manifest else _before(observed)
     for name in RESTART_PARAMETERS:
         # Both, as nobody knows whether what stands in main.cf by somebody else's hand was started with.
         for loaded in (live[name], recorded.get(name, wanted[name])):
@@ -53,6 +53,12 @@ def service(
     if pending:
         return Service("reload", f"Postfix has not loaded the {', '.join(pending)} on the disk")
     return Service("none", "Postfix notices changed tables by itself") if changed else NOTHING
+
+
+def _before(observed: ObservedState) -> dict[str, str]:
+    """Return what Postfix may have been started with before a change that was interrupted."""
+    text = observed.texts.get(BEFORE_MAIN_CF)
+    return {} if text is None else effective(main_cf_parameters(text), observed)
 
 
 def effective(parameters: Mapping[str, str], observed: ObservedState) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """How Postfix reads its files: texts -> parameters, entries, items, lines."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from mailproxy.model import Entries
 
 _BLANKS = r"\s+"
+_REFERENCE = re.compile(r"\$(?:(\w+)|[({](\w+)[)}])")
+# References that lead to references are followed so far.
+_DEEPEST = 5
 
 
 @lru_cache(maxsize=1024)
@@ -74,6 +77,15 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
             begun, current = number, stripped
     if current:
         yield begun, current
+
+
+def expanded(value: str, parameters: Mapping[str, str]) -> str:
+    """Return a value with its references to other parameters replaced, as far as these are known (postconf(5))."""
+    for _ in range(_DEEPEST):
+        if "$" not in value:
+            break
+        value = _REFERENCE.sub(lambda found: parameters.get(found[1] or found[2], found[0]), value)
+    return value
 
 
 def assignments(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

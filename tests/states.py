@@ -8,7 +8,7 @@ from mailproxy.digest import digest, fingerprint
 from mailproxy.model import DesiredState, Entries, Rollout
 from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
 from mailproxy.plan import TABLE_TYPE, planned
-from mailproxy.render import Content, HostPostfix, rendered
+from mailproxy.render import TABLES, Content, HostPostfix, rendered
 from mailproxy.review import Review, review
 from mailproxy.rollout import waves
 from mailproxy.service import RESTART_PARAMETERS
@@ -44,6 +44,7 @@ def observed(state: DesiredState, **changes: Any) -> ObservedState:
         running=True,
         live={name: LiveFile(digest, MODE, "0:0") for name, digest in digests.items()},
         texts={name: content.text for name, content in contents.items()},
+        queued={},
         manifest=Manifest(digests, {**dict.fromkeys(RESTART_PARAMETERS, "all"), TABLE_TYPE: "hash"}),
     )
     return dataclasses.replace(host, **changes)
@@ -63,15 +64,21 @@ def empty_host(**changes: Any) -> ObservedState:
 
 
 def edited(state: DesiredState, **texts: str) -> ObservedState:
-    """Return a host that was rolled out with state, after somebody edited files (their names with _ for .)."""
+    """Return a host that was rolled out with state, after somebody edited files (their names with _ for .).
+
+    Tables were indexed anew.
+    """
     host = observed(state)
     named = {name.replace("_", "."): text for name, text in texts.items()}
     live = {
         name: dataclasses.replace(host.live[name], digest=Content(name, text).digest) for name, text in named.items()
     }
+    indexes = {
+        f"{name}.db": dataclasses.replace(host.live[f"{name}.db"], digest="e" * 64) for name in named if name in TABLES
+    }
     return dataclasses.replace(
         host,
-        live={**host.live, **live},
+        live={**host.live, **live, **indexes},
         texts={**host.texts, **named},
         loaded_texts={name: host.texts[name] for name in named},
     )
@@ -85,7 +92,9 @@ def hand_made(
 ) -> ObservedState:
     """Return a host that was never managed: its main.cf, and the files it names by their whole path."""
     text = f"myhostname = mx1.example.com\n{main_cf}"
-    effective = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+    matches = postfix().defaults["parent_domain_matches_subdomains"]
+    set_in_it = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+    effective = {"parent_domain_matches_subdomains": matches, **set_in_it}
     foreign = Foreign(effective, dict(builtin or {}))
     return empty_host(texts={"main.cf": text, **(texts or {})}, foreign=foreign, queued=queued)
 
@@ -100,6 +109,6 @@ def reviewed(
         name: planned(declared, host) if isinstance(host, ObservedState) else host
         for name, (declared, host) in fleet.items()
     }
-    fingerprints = {name: fingerprint(declared, host) for name, (declared, host) in fleet.items()}
+    fingerprints = {name: fingerprint(declared, host, "") for name, (declared, host) in fleet.items()}
     groups = groups or {}
     return review(outcomes, waves(Rollout(), list(fleet), groups), groups, approved, digest(fingerprints))

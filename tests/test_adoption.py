@@ -24,6 +24,7 @@ BUILTIN = {
     "message_size_limit": "10240000",
     "smtpd_relay_restrictions": "permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination",
     "biff": "yes",
+    "parent_domain_matches_subdomains": postfix().defaults["parent_domain_matches_subdomains"],
 }
 MATCHING = ", ".join(
     name
@@ -275,7 +276,7 @@ def test_tables_of_other_kinds_are_told() -> None:
 def test_subdomains_that_are_routed_with_their_parents_stay_so() -> None:
     routes = "".join(f"{domain} {hop}\n.{domain} {hop}\n" for domain, hop in GUIDE.items())
     found = adopt(
-        effective={"parent_domain_matches_subdomains": "relay_domains"},
+        effective={"parent_domain_matches_subdomains": f"{MATCHING}, relay_domains"},
         main_cf=MAIN_CF.replace(f"parent_domain_matches_subdomains = {MATCHING}\n", ""),
         texts={"/etc/postfix/maps/routes": routes},
     )
@@ -286,7 +287,7 @@ def test_subdomains_that_are_routed_with_their_parents_stay_so() -> None:
 
 def test_subdomains_that_are_accepted_without_routes_are_told() -> None:
     found = adopt(
-        effective={"parent_domain_matches_subdomains": "mynetworks, relay_domains"},
+        effective={"parent_domain_matches_subdomains": f"{MATCHING}, relay_domains"},
         main_cf=MAIN_CF.replace(f"parent_domain_matches_subdomains = {MATCHING}\n", ""),
     )
     assert found.declared["relay_subdomains"] is False

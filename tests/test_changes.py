@@ -53,6 +53,36 @@ def test_relaying_subdomains_is_one_change_whatever_the_number_of_domains() -> N
     ]
 
 
+def test_of_subdomains_only_the_domain_that_differs_is_named() -> None:
+    state = desired(relay_subdomains=True)
+    routes = rendered(state, observed(state).postfix)["transport"].text.replace(".example.com smtp:[10.1.0.2]\n", "")
+    assert said(state, edited(state, transport=routes)) == [
+        "~ relay_subdomains: routed as their parent, but for example.com -> routed as their parent"
+        " (by hand, from routed as their parent)"
+    ]
+
+
+def test_relaying_subdomains_is_declared_also_where_something_else_was_edited() -> None:
+    main_cf = observed(desired()).texts["main.cf"].replace("20480000", "1")
+    found = changes(desired(relay_subdomains=True), edited(desired(), main_cf=main_cf))
+    assert [(change.key, change.cause) for change in found] == [
+        ("message_size_limit", "by hand"),
+        ("relay_subdomains", "declared"),
+    ]
+
+
+def test_a_source_edited_but_not_indexed_changes_nothing_that_is_live() -> None:
+    host = edited(desired(), transport="example.com smtp:[10.9.9.9]\n")
+    untouched = dataclasses.replace(host, live={**host.live, "transport.db": observed(desired()).live["transport.db"]})
+    assert said(desired(), host) != []
+    assert said(desired(), untouched) == []
+
+
+def test_without_a_manifest_nobody_is_blamed() -> None:
+    host = dataclasses.replace(edited(desired(), mynetworks="10.0.0.0/8\n"), manifest=None)
+    assert {change.cause for change in changes(desired(), host)} == {"declared"}
+
+
 def test_a_change_on_a_host_never_managed_is_taking_over() -> None:
     assert {change.cause for change in changes(desired(), empty_host())} == {"adopting"}
 

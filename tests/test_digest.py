@@ -7,19 +7,25 @@ import sys
 import pytest
 
 from mailproxy.digest import Fingerprint, differences, digest, fingerprint
-from mailproxy.observed import Lock, Unread
+from mailproxy.model import DesiredState
+from mailproxy.observed import Lock, ObservedState, Unread
+from mailproxy.render import Content
 from tests.states import GUIDE, desired, edited, observed
 
 NAMES = [f"mx{number}.example.com" for number in range(1, 201)]
 
 
+def printed(state: DesiredState, host: ObservedState | Unread, how: str = "wave 1") -> Fingerprint:
+    return fingerprint(state, host, how)
+
+
 def fleet(names: list[str]) -> dict[str, Fingerprint]:
-    return {name: fingerprint(desired(myhostname=name), observed(desired(myhostname=name))) for name in names}
+    return {name: printed(desired(myhostname=name), observed(desired(myhostname=name))) for name in names}
 
 
 def moved(name: str) -> Fingerprint:
     state = desired(myhostname=name)
-    return fingerprint(state, edited(state, mynetworks="10.0.0.0/8\n"))
+    return printed(state, edited(state, mynetworks="10.0.0.0/8\n"))
 
 
 def test_the_same_fleet_has_the_same_digest_in_another_process_and_order() -> None:
@@ -31,7 +37,7 @@ def test_the_same_fleet_has_the_same_digest_in_another_process_and_order() -> No
 def test_neither_a_lock_nor_the_queue_is_part_of_what_was_reviewed() -> None:
     state = desired()
     busy = observed(state, lock=Lock("t", "somebody", 3, True), queue=7, queued={"example.com": 7})
-    assert fingerprint(state, busy) == fingerprint(state, observed(state))
+    assert printed(state, busy) == printed(state, observed(state))
 
 
 @pytest.mark.parametrize(
@@ -44,12 +50,20 @@ def test_neither_a_lock_nor_the_queue_is_part_of_what_was_reviewed() -> None:
     ],
 )
 def test_whatever_a_plan_depends_on_is_part_of_it(change: dict[str, object]) -> None:
-    assert fingerprint(desired(), observed(desired(), **change)) != fingerprint(desired(), observed(desired()))
+    assert printed(desired(), observed(desired(), **change)) != printed(desired(), observed(desired()))
 
 
 def test_an_unread_host_differs_from_a_read_one() -> None:
-    assert fingerprint(desired(), Unread("x")) != fingerprint(desired(), observed(desired()))
-    assert fingerprint(desired(), Unread("x")) == fingerprint(desired(), Unread("y"))
+    assert printed(desired(), Unread("x")) != printed(desired(), observed(desired()))
+    assert printed(desired(), Unread("x")) == printed(desired(), Unread("y"))
+
+
+def test_the_order_of_activation_and_what_is_rendered_are_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = desired()
+    before = printed(state, observed(state))
+    assert printed(state, observed(state), "wave 2") != before
+    monkeypatch.setattr("mailproxy.digest.rendered", lambda *_: {"main.cf": Content("main.cf", "another template")})
+    assert printed(state, observed(state)) != before
 
 
 def test_nothing_differs_from_what_was_reviewed() -> None:

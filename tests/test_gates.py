@@ -87,6 +87,27 @@ def test_of_items_that_match_the_first_decides() -> None:
     ]
 
 
+def test_a_queue_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:
+    host = observed(desired(relay_domains=TEN), queued=None)
+    assert "cannot be read" in closed(desired(relay_domains=without(TEN, 1)), host)["queued"]
+    assert "queued" not in closed(desired(relay_domains={**TEN, "x.example": "smtp:[10.1.0.2]"}), host)
+
+
+@pytest.mark.parametrize("mydestination", ["$myhostname, $mydomain", "example.com"])
+def test_a_domain_that_becomes_the_hosts_own_is_removed(mydestination: str) -> None:
+    after = desired(main_cf={"mydestination": mydestination})
+    found = closed(after, observed(desired(), queued={"example.com": 1}))
+    assert found["removals"].startswith("1 removed of 3")
+    assert "mail is queued for example.com" in found["queued"]
+
+
+@pytest.mark.parametrize("relay_domains", ["$mydestination", "/etc/postfix/local-names"])
+def test_the_old_default_of_relay_domains_relays_nothing(relay_domains: str) -> None:
+    main_cf = f"mydestination = /etc/postfix/local-names\nrelay_domains = {relay_domains}\n"
+    host = hand_made(main_cf, texts={"/etc/postfix/local-names": "mx1.example.com\nlocalhost\n"})
+    assert not closed(desired(), host)
+
+
 def test_a_restart_needs_approval_and_a_start_does_not() -> None:
     state = desired(main_cf={"inet_protocols": "ipv4"})
     assert list(closed(state, observed(desired()))) == ["restart"]
@@ -106,6 +127,8 @@ def test_a_host_that_relays_nothing_yet_meets_no_gate() -> None:
         "relay_domains = a.example\n",
         "transport_maps = ldap:/etc/postfix/routes.cf\n",
         "mynetworks = 127.0.0.0/8, 192.0.2.0/24\n",
+        "mynetworks = cidr:/etc/postfix/nets\n",
+        "virtual_alias_domains = a.example\n",
     ],
 )
 def test_a_hand_made_host_that_relays_is_not_taken_over_unasked(main_cf: str) -> None:

@@ -60,6 +60,17 @@ def test_where_a_domain_is_live() -> None:
     assert "may not have loaded it" in domain("hand.example", edited(desired(), relaydomains=listed))
 
 
+def test_what_a_host_says_cannot_break_the_table() -> None:
+    host = recorded(observed(desired()))
+    assert host.manifest is not None
+    for activated in ("99999999999999999", "\u00b2", "soon"):
+        record = {**host.manifest.record, "activated": activated, "commit": "\x1b]0;title\x07"}
+        odd = dataclasses.replace(host, manifest=dataclasses.replace(host.manifest, record=record))
+        found = table([row("mx1.example.com", desired(), odd)])
+        assert " -  " in found
+        assert "\x1b" not in found
+
+
 def test_the_table_has_a_column_only_for_what_is_said() -> None:
     rows = [row(name, desired(), observed(desired())) for name in ("mx1.example.com", "a.example")]
     head, first, second = table(rows).splitlines()

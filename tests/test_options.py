@@ -44,6 +44,12 @@ def test_what_cannot_be_is_refused(given: dict[str, object], reason: str) -> Non
     assert reason in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["aprove", "expct", "reviewd", "expects", "reviews"])
+def test_what_is_nearly_an_option_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="no such option; did you mean"):
+        options({name: "x", "ssh_user": "root", "rollout": {}})
+
+
 def test_everything_wrong_comes_at_once() -> None:
     with pytest.raises(ValueError, match="no such gate") as error:
         options({"approve": "x", "expect": "y"})

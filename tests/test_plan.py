@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mailproxy.observed import LiveFile, Lock, Manifest, ObservedState
+from mailproxy.observed import BEFORE_MAIN_CF, LiveFile, Lock, Manifest, ObservedState
 from mailproxy.plan import Plan, Refusal, planned
 from tests.states import GUIDE, desired, empty_host, observed
 
@@ -205,3 +205,19 @@ def test_a_lock_is_told_and_changes_nothing_else() -> None:
     plan = plan_of(desired(), observed(desired(), lock=Lock("t", "alice@ci", age=10, busy=True)))
     assert plan.warnings == ("locked by alice@ci, 0 min ago, and at work now",)
     assert plan.is_empty
+
+
+def test_after_an_interrupted_first_run_what_postfix_was_started_with_counts() -> None:
+    host = observed(desired(), manifest=None, journal={"generation": "0"})
+    before = dataclasses.replace(host, texts={**host.texts, BEFORE_MAIN_CF: "inet_interfaces = loopback-only\n"})
+    assert plan_of(desired(), host).service.action == "reload"
+    assert plan_of(desired(), before).service.action == "restart"
+
+
+def test_a_host_that_keeps_a_content_to_itself_is_refused() -> None:
+    host = observed(desired())
+    live = {**host.live, "transport": dataclasses.replace(host.live["transport"], digest="0" * 64)}
+    texts = {name: text for name, text in host.texts.items() if name != "transport"}
+    outcome = planned(desired(), dataclasses.replace(host, live=live, texts=texts))
+    assert isinstance(outcome, Refusal)
+    assert "lacks the content of transport" in outcome.reason

@@ -127,7 +127,7 @@ def test_a_host_with_the_same_change_and_one_of_its_own_stands_in_both_blocks() 
 def test_an_edit_that_says_nothing_is_shown_by_line() -> None:
     host = edited(desired(), mynetworks="# a note\n127.0.0.0/8\n")
     found = text(reviewed({"mx1.example.com": (desired(), host)}))
-    assert "mynetworks: edited on the host since the last rollout, in nothing but its form" in found
+    assert "mynetworks: edited on the host since the last rollout, to no effect" in found
     assert "    -# a note" in found
 
 
@@ -184,6 +184,42 @@ def test_markdown_fits_a_comment_and_says_what_was_cut() -> None:
     assert huge().digest in found
     assert found.count("<details>") == found.count("</details>")
     assert found.count("```") % 2 == 0
+
+
+def test_one_endless_line_does_not_take_the_place_of_all_others() -> None:
+    changes = (Change("parameter", "a", None, "x" * 70_000), Change("domain", "b.example", None, "smtp:[10.1.0.2]"))
+    found = dataclasses.replace(reviewed(added_on(1)), blocks=(Block("declared", ("mx1.example.com",), changes),))
+    shown = as_markdown(found)
+    assert "+ b.example -> smtp:[10.1.0.2]" in shown
+    assert "... (cut)" in shown
+    assert "reload Postfix" in shown
+
+
+def test_relaying_subdomains_is_explained_in_one_line() -> None:
+    fleet: Fleet = {"mx1.example.com": (desired(relay_subdomains=True), observed(desired()))}
+    found = text(reviewed(fleet))
+    assert "~ relay_subdomains: refused -> routed as their parent" in found
+    assert "@@" not in found
+
+
+def test_a_lost_newline_is_no_secret() -> None:
+    texts = observed(desired()).texts
+    found = text(reviewed({"mx1.example.com": (desired(), edited(desired(), mynetworks=texts["mynetworks"].rstrip()))}))
+    assert "line ends, or the one at the end of the file, differ" in found
+
+
+def test_a_comment_in_main_cf_is_shown_also_where_a_domain_was_edited_too() -> None:
+    texts = observed(desired()).texts
+    host = edited(
+        desired(), main_cf=f"{texts['main.cf']}# a note\n", relaydomains=f"{texts['relaydomains']}x.example\n"
+    )
+    found = text(reviewed({"mx1.example.com": (desired(), host)}))
+    assert "- x.example (added by hand)" in found
+    assert "-# a note" in found
+
+
+def test_one_host_alone_is_named() -> None:
+    assert "[mx1.example.com]" in text(reviewed(added_on(1)))
 
 
 @pytest.mark.parametrize("hostile", ["```\n# title", "</details><b>", "@everyone `rm`", "a | b"])

@@ -172,10 +172,7 @@ def test_a_misspelled_parameter_is_refused_by_every_host_and_nothing_is_touched(
     controller.declare(main_cf={"smtpd_baner": "hello"})
     result = controller.run("-y")
     assert result.status == 1
-    assert (
-        "postconf does not accept main.cf: postconf: warning: main.cf: unused parameter: smtpd_baner=hello"
-        in result.log
-    )
+    assert "postconf does not accept main.cf: postconf: warning: main.cf: unused parameter: smtpd_baner" in result.log
     assert [tree(host) for host in controller.fleet.hosts] == before
 
 
