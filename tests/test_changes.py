@@ -81,6 +81,7 @@ def test_a_source_edited_but_not_indexed_changes_nothing_that_is_live() -> None:
 def test_without_a_manifest_nobody_is_blamed() -> None:
     host = dataclasses.replace(edited(desired(), mynetworks="10.0.0.0/8\n"), manifest=None)
     assert {change.cause for change in changes(desired(), host)} == {"declared"}
+    assert all("what was loaded is not known" in line for line in said(desired(), host))
 
 
 def test_a_change_on_a_host_never_managed_is_taking_over() -> None:

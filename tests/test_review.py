@@ -180,7 +180,7 @@ def huge() -> Review:
 def test_markdown_fits_a_comment_and_says_what_was_cut() -> None:
     found = as_markdown(huge())
     assert len(found) <= LIMIT
-    assert "Cut here, at 60,000 characters" in found
+    assert "Cut at 60,000 characters" in found
     assert huge().digest in found
     assert found.count("<details>") == found.count("</details>")
     assert found.count("```") % 2 == 0
