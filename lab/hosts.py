@@ -87,8 +87,7 @@ class Host:
         namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
         return subprocess.run(
             ["nsenter", f"--target={self.pid}", *namespaces, "--", *argv],
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
+            input=input or "",
             capture_output=True,
             text=True,
             errors="surrogateescape",

@@ -63,7 +63,7 @@ def _finding(finding: Finding, review: Review) -> str:
     head = heads.get(finding.kind, "")
     if finding.gate:
         head = f"**{'approved' if finding.approved else 'needs approval'}** `{finding.gate}`: "
-    return f"- {head}{_code(finding.text)} {_code(f'[{hosts_text(finding.hosts, review)}]')}\n"
+    return f"- {head}{_code(_shortened(finding.text))} {_code(f'[{hosts_text(finding.hosts, review)}]')}\n"
 
 
 def _section(title: str, hosts: str, count: str, lines: Sequence[str], is_folded: bool | None = None) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _code(text: str) -> str:
     """Return a code span: nothing in it is markup, and nobody is mentioned by it."""
     marks = "`" * (_longest_run([text]) + 1)
     pad = " " if "`" in text else ""
-    return f"{marks}{pad}{_shortened(text)}{pad}{marks}"
+    return f"{marks}{pad}{visible(text)}{pad}{marks}"
 
 
 def _longest_run(lines: Sequence[str]) -> int:

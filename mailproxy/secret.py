@@ -5,7 +5,7 @@ import re
 # Parameters that hold secrets, by their names (password, passwd, secret, ...).
 _WORD = re.compile(r"pass|secret|key_material|_pw", re.IGNORECASE)
 # A value that only names tables is none: what is secret stands in them.
-_TABLES = re.compile(r"((proxy:)?[a-z]+:/[^\s,]+[\s,]*)*")
+_TABLES = re.compile(r"((proxy:)?[a-z]+:/[^\s,]+([\s,]+|$))*")
 # A parameter of main.cf, or one that was commented out, with its continuation lines (postconf(5)).
 _LINE = re.compile(
     r"^([ \t]*#?[ \t]*[\w.-]{1,200})([ \t]*=[ \t]*)(.*(?:(?:\n[ \t]*(?:#.*)?)*\n[ \t]+[^\s#].*)*)$", re.MULTILINE

@@ -39,3 +39,8 @@ def test_a_table_of_secrets_is_none_itself() -> None:
 def test_a_mistake_is_reported_without_the_secret_it_is_in() -> None:
     assert str(Problem("main_cf['a_password']", "'HUNTER2'", "why")) == "main_cf['a_password'] = (not shown): why"
     assert "HUNTER2" not in str(Problem("ssh_password", "'HUNTER2'", "why"))
+
+
+def test_a_value_made_to_be_hard_is_told_apart_at_once() -> None:
+    # Would take longer than anybody waits, if it could be split in more ways than one.
+    assert is_secret("a_password", "hash:/a" * 200 + " !")
