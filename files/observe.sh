@@ -14,8 +14,9 @@
 #     manifest LINE; journal LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock)
 #   Where a file is not the one that was loaded last, also its content then, as content loaded/NAME. Where that is so
 #   of main.cf, or it was never ours: effective PARAMETER = VALUE (of those that name domains, networks and aliases),
-#   builtin PARAMETER = VALUE (of those in main.cf and asked for), unused PARAMETER (that nothing reads), content PATH
-#   of the files they name, and unindexed PATH of a table whose source was edited after it was made.
+#   broken main.cf (where Postfix cannot read it), builtin PARAMETER = VALUE (of those in main.cf and asked for),
+#   unused PARAMETER (that nothing reads), content PATH of the files they name, and unindexed PATH of a table whose
+#   source was edited after it was made.
 #   With a journal also content before/main.cf, the one that was live before the interrupted change.
 #   Where relay domains or routes differ from what is wanted, or the queue is asked for: queue MESSAGES, and queued
 #   DOMAIN RECIPIENTS for each domain that is relayed; "queue unread" where it cannot be listed.
@@ -126,7 +127,8 @@ foreign() {
     # shellcheck disable=SC2046,SC2086
     postconf -d $asked $(sed -n 's/^\([A-Za-z0-9_]\{1,\}\)[ 	]*=.*/\1/p' main.cf) 2>/dev/null |
         lines | sed 's/^/builtin /'
-    postconf -c "$PWD" -n 2>&1 >/dev/null | lines | sed -n 's/^.*: unused parameter: \([^ =]*\).*/unused \1/p'
+    said=$(postconf -c "$PWD" -n 2>&1 >/dev/null) || echo 'broken main.cf'
+    printf '%s\n' "$said" | lines | sed -n 's/^.*: unused parameter: \([^ =]*\).*/unused \1/p'
     tables | while read -r type path; do
         ! is_unindexed "$type" "$path" || printf 'unindexed %s\n' "$path"
         case " $FILES " in

@@ -52,13 +52,14 @@ class Foreign:
     """What main.cf says where it is not the one that was loaded last, in the host's own Postfix's words.
 
     effective and builtin are parameters as they hold and as they would without main.cf; unused names those that nothing
-    reads, and unindexed the tables whose source was edited after they were made.
+    reads, and unindexed the tables whose source was edited after they were made. A broken one Postfix cannot read.
     """
 
     effective: dict[str, str]
     builtin: dict[str, str]
     unused: frozenset[str] = frozenset()
     unindexed: frozenset[str] = frozenset()
+    is_broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ class ObservedState:
     foreign: Foreign | None = None
     queue: int | None = None
     queued: dict[str, int] | None = None
+
+    @property
+    def has_usable_main_cf(self) -> bool:
+        """Whether Postfix can read main.cf at all: without that it serves nobody."""
+        return "main.cf" in self.live and not (self.foreign and self.foreign.is_broken)
 
     @property
     def is_managed(self) -> bool:
@@ -200,6 +206,7 @@ def _foreign(records: dict[str, list[str]], parameters: Iterable[str]) -> Foreig
         builtin=builtin,
         unused=frozenset(misspelled.union(records.get("unused", []))),
         unindexed=frozenset(records.get("unindexed", [])),
+        is_broken="broken" in records,
     )
 
 

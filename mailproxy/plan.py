@@ -298,6 +298,8 @@ def _warnings_of_taking_over(found: Difference, observed: ObservedState) -> Iter
     """Yield what changes on a host where main.cf is not ours, and has no form as a change."""
     if observed.foreign is None:
         return
+    if observed.foreign.is_broken:
+        yield "Postfix cannot read main.cf as it stands there, and serves nobody"
     if lacks_relay_rule(observed.foreign.effective):
         yield "smtpd does not start there, as no restriction refuses strangers: mailproxy's own rule comes"
     for unread in found.live.unread:

@@ -33,8 +33,9 @@ def service(
     """Return what is to be done: changed names the files that are replaced, wanted is what effective() returns."""
     if not observed.running:
         return Service("start", "Postfix is not running")
-    if "main.cf" not in observed.live:
-        return Service("restart", "its daemons ended for want of a main.cf, and are not started again for a while")
+    if not observed.has_usable_main_cf:
+        reason = "its daemons ended for want of a main.cf that can be read, and are not started again for a while"
+        return Service("restart", reason)
     live = effective(main_cf_parameters(observed.texts.get("main.cf", "")), observed)
     recorded = observed.manifest.loaded if observed.manifest else _before(observed)
     for name in RESTART_PARAMETERS:

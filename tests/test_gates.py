@@ -6,7 +6,7 @@ import pytest
 
 from mailproxy.gates import trusted
 from mailproxy.model import DesiredState
-from mailproxy.observed import ObservedState
+from mailproxy.observed import Foreign, ObservedState
 from mailproxy.plan import Plan, planned
 from tests.states import GUIDE, desired, edited, empty_host, hand_made, observed
 
@@ -146,6 +146,15 @@ def test_a_host_whose_manifest_was_lost_is_not_taken_for_a_hand_made_one() -> No
 
 def test_putting_back_what_a_hand_removed_from_the_trusted_is_wider_too() -> None:
     assert list(closed(desired(), edited(desired(), mynetworks="10.1.0.2\n"))) == ["networks"]
+
+
+def test_a_main_cf_that_postfix_cannot_read_is_put_back_without_approval() -> None:
+    host = edited(desired(), main_cf=f"{observed(desired()).texts['main.cf']}no equals sign\n")
+    broken = dataclasses.replace(host, foreign=Foreign({}, {}, is_broken=True))
+    plan = planned(desired(), broken)
+    assert isinstance(plan, Plan)
+    assert (plan.service.action, plan.gates) == ("restart", ())
+    assert any("cannot read main.cf" in warning for warning in plan.warnings)
 
 
 def test_a_lost_main_cf_is_put_back_without_approval() -> None:
