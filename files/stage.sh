@@ -128,7 +128,7 @@ index_tables() {
             fail 12 "$name indexed as $type lists $(($(wc -l <"$stage/listing"))) entries, and not exactly the $count" \
                 "that were meant; $(said)nothing was touched"
         fi
-        chmod 0644 "$stage/$name".*
+        chmod 0644 "$stage/$name" "$stage/$name".*
     done <"$stage/tables"
 }
 

@@ -30,12 +30,14 @@ _COUNTED = {
 _readings: WeakKeyDictionary[State, Reading] = WeakKeyDictionary()
 
 
-def adopt(into: str = _DEFAULT) -> None:
+def adopt(into: str = _DEFAULT, **unknown: object) -> None:
     """Write group_data that says what the hosts of a run are, as they were made by hand; pyinfra calls this for each.
 
     The last one writes, all or nothing, and prints what could not be said; with --dry it prints the files instead.
     Then it ends the run by StopError, of status 0, or 1 where nothing was written.
     """
+    if unknown:
+        raise StopError(f"{', '.join(unknown)}: no such argument; expected into=DIRECTORY; nothing was read")
     state = context.state
     if state not in _readings:
         _readings[state] = Reading(state)
@@ -150,6 +152,9 @@ def _report(
     for path, count in counts.items():
         yield f"{'would write' if is_dry else 'wrote'} {path}: {count}"
     remarks = hosts_of({name: one.unexpressed for name, one in found.items()})
+    own = [path.stem for path in files if "\nrelay_domains = " in files[path] and path.stem != COMMON]
+    if own and len(files) > len(own):
+        yield f"note: a domain added in {COMMON}.py does not reach {', '.join(own)}: relay_domains of their own"
     yield from _remarks("cannot be expressed, and changes with the first rollout:", remarks, len(found), is_void=False)
     yield from _remarks("left out, as it had no effect:", remarks, len(found), is_void=True)
     changes = hosts_of({name: [str(change) for change in one.changes or ()] for name, one in found.items()})

@@ -55,7 +55,7 @@ def as_html(review: Review) -> str:
             summary=summary(review).removeprefix("mailproxy: "),
             verdict=verdict(review),
             findings=_findings_by_head(review),
-            closed=list(dict.fromkeys(finding.gate for finding in review.closed_gates)),
+            closed=review.gates if review.closed_gates else [],
             open_blocks=_open_blocks(review),
             blocks_of=_blocks_of(review),
             waves=_changing_by_wave(review),

@@ -38,9 +38,8 @@ def _parts(review: Review) -> Iterator[str]:
     """Yield pieces that stand for themselves, what matters most first."""
     for finding in review.of("blocked", "gate", "warning"):
         yield _finding(finding, review)
-    closed = list(dict.fromkeys(str(finding.gate) for finding in review.closed_gates))
-    if closed:
-        yield f"\nTo go on: `--data approve={','.join(closed)}`\n"
+    if review.closed_gates:
+        yield f"\nTo go on: `--data approve={','.join(review.gates)}`\n"
     for block in review.blocks:
         count = f"{len(block.changes)} change{'s' * (len(block.changes) != 1)}"
         changes = [str(change) for change in block.changes]

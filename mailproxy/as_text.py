@@ -169,9 +169,8 @@ def _closing(review: Review) -> Iterator[Line]:
         yield Line("")
         yield from _wrapped(f"order: {order(review)}", "plain", "")
     yield Line("")
-    closed = list(dict.fromkeys(str(finding.gate) for finding in review.closed_gates))
-    if closed:
-        yield Line(f"to go on: --data approve={','.join(closed)}", "stop")
+    if review.closed_gates:
+        yield Line(f"to go on: --data approve={','.join(review.gates)}", "stop")
     yield Line(f"digest: {review.digest}")
 
 

@@ -59,7 +59,8 @@ class Change:
 
     def __str__(self) -> str:
         if SECRET in (self.before, self.after):
-            return f"{self.sign} {self.key}: changed, not shown"
+            by = " (by hand)" if self.cause == "by hand" else ""
+            return f"{self.sign} {self.key}: changed, not shown{by}"
         arrow = {"domain": " -> ", "network": "", "alias": ": ", "parameter": " = "}[self.subject]
         name = f"{self.subject} {self.key}" if self.subject in ("network", "alias") else self.key
         if self.sign == "~":

@@ -5,9 +5,12 @@ from pathlib import Path
 
 
 def commit_at(directory: Path) -> str:
-    """Return the short name of the commit checked out there, "+ uncommitted changes" where there are; '' outside."""
+    """Return the short name of the commit checked out there, "+ uncommitted changes" where there are.
+
+    '' outside of a repository, and where the repository does not know the directory.
+    """
     name = _git(directory, "rev-parse", "--short=12", "HEAD")
-    if not name:
+    if not name or not _git(directory, "ls-files", "."):
         return ""
     return f"{name} + uncommitted changes" if _git(directory, "status", "--porcelain") else name
 

@@ -31,7 +31,7 @@ _UNITS = {"message_size_limit": "bytes"}
 def by_file(found: Mapping[str, Adopted], said: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Return what to declare in which file of group_data, by its name without .py: all, or the name of a host.
 
-    The most common value of a key is for all, a host with another one has the whole key to itself. What holds without
+    The value that most hosts have is for all, a host with another one has the whole key to itself. What holds without
     being declared is left out, unless said names the key: then something else may stand for all already.
     """
     files: dict[str, dict[str, Any]] = {COMMON: {}, **{host: {} for host in found}}
@@ -54,8 +54,10 @@ def _written(host: str, declared: Mapping[str, Any], key: str, said: Collection[
 
 
 def _most_common(values: list[Any]) -> Any:
+    """Return the value that more than half of the hosts have, None where there is none."""
     spelled = [json.dumps(value, sort_keys=True) for value in values]
-    return values[spelled.index(Counter(spelled).most_common(1)[0][0])]
+    common, count = Counter(spelled).most_common(1)[0]
+    return values[spelled.index(common)] if 2 * count > len(values) else None
 
 
 def text_of(keys: Mapping[str, Any]) -> str:

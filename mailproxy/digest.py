@@ -51,13 +51,18 @@ def digest(fingerprints: Mapping[str, Fingerprint]) -> str:
     return _VERSION + _whole(fleet) + "".join((*_aspects(fleet), *cells))
 
 
+def is_digest(text: str) -> bool:
+    """Whether a text is of the form that a digest has."""
+    return bool(_FORM.fullmatch(text))
+
+
 def differences(reviewed: str, fingerprints: Mapping[str, Fingerprint], others: Collection[str]) -> list[str]:
     """Return what is not as it was reviewed, a sentence a host; empty where all is.
 
     others are hosts of the inventory that are not part of this run. Raises ValueError for what is no digest.
     """
-    if not _FORM.fullmatch(reviewed):
-        raise ValueError(f"expected a digest as a review ends with, such as {digest({})}")
+    if not is_digest(reviewed):
+        raise ValueError("expected a digest as a review ends with")
     current = digest(fingerprints)
     if current == reviewed:
         return []
@@ -75,7 +80,8 @@ def differences(reviewed: str, fingerprints: Mapping[str, Fingerprint], others: 
         f"{name}: it was reviewed, and is not in this run" for name in missing
     ]
     if not found:
-        found = ["a host that was reviewed is not in this run" if names else "the fleet is not as it was reviewed"]
+        other = "a host that was reviewed is not in this run"
+        found = [other if names else "the fleet is not as it was reviewed, or the digest was mistyped"]
     return found
 
 

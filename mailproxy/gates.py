@@ -85,8 +85,8 @@ def _gates(difference: Difference, action: str, observed: ObservedState) -> Iter
     rerouted = len(affected) - len(removed)
     if len(affected) > MOST_REMOVALS or len(affected) * 100 > MOST_REMOVALS_PERCENT * total:
         parts = [f"{len(removed)} removed"] * bool(removed) + [f"{rerouted} rerouted"] * bool(rerouted)
-        limits = f"{MOST_REMOVALS_PERCENT} % or {MOST_REMOVALS} domains"
-        yield Gate("removals", f"{' and '.join(parts)} of {total} relay domains; without approval up to {limits}")
+        limits = f"{MOST_REMOVALS_PERCENT} % or above {MOST_REMOVALS}"
+        yield Gate("removals", f"{' and '.join(parts)} of {total} relay domains; approval is needed above {limits}")
     waiting = [domain for domain in removed if (observed.queued or {}).get(domain)]
     if waiting:
         yield Gate("queued", f"mail is queued for {_named(waiting)}, which {_is_are(waiting)} removed")

@@ -87,7 +87,9 @@ def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
         edited = [change.desired.name for change in outcome.files if change.reason == EDITED]
         if edited:
             yield f"edited by hand: {', '.join(edited)}"
-        behind = [change.desired.name for change in outcome.files if change.reason != EDITED]
+        others = [change for change in outcome.files if change.reason != EDITED]
+        behind = [change.desired.name for change in others if change.observed != change.desired]
+        yield from (f"{change.desired.name}: {change.reason}" for change in others if change.observed == change.desired)
         if behind:
             yield f"behind what is declared: {', '.join(behind)}"
         changed = {change.desired.name for change in outcome.files}

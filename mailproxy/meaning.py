@@ -33,6 +33,7 @@ _WORD_LISTS = re.compile(r".*_restrictions|mydestination")
 RELAY_RULES = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
 _REFUSING = {"reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit"}
 _NAMED = 3
+_OF_ADDRESS = "this address alone routed to "
 NOT_ACCEPTED = "not accepted, routed to "
 _REFERENCE = re.compile(r"\$[{(]myhostname[)}]")
 
@@ -59,7 +60,7 @@ class Meaning:
 
 def is_accepted(next_hop: str) -> bool:
     """Whether a value of Meaning.domains belongs to a relay domain, not to a route without acceptance."""
-    return not next_hop.startswith(NOT_ACCEPTED)
+    return not next_hop.startswith((NOT_ACCEPTED, _OF_ADDRESS))
 
 
 def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = None) -> Meaning:
@@ -158,7 +159,7 @@ def _domains(
     missing = [domain for domain in domains if f".{domain}" not in followed]
     for key, hop in routes.items():
         if key not in domains and hop != "local:" and key not in followed:
-            domains[key] = f"{NOT_ACCEPTED}{hop}"
+            domains[key] = f"{_OF_ADDRESS if '@' in key else NOT_ACCEPTED}{hop}"
     if not with_subdomains:
         return Entries(domains), "refused"
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""

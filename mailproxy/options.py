@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mailproxy.digest import is_digest
 from mailproxy.gates import GATES
 
 FORMATS = (".md", ".html", ".json")
@@ -39,8 +40,8 @@ def options(given: Mapping[str, Any]) -> Options:
     expect = given.get("expect")
     if expect not in (None, NO_CHANGES):
         problems.append(f"expect={expect}: expected {NO_CHANGES}")
-    if "reviewed" in given and not str(given["reviewed"]).strip():
-        problems.append("reviewed=: expected the digest that a review ends with")
+    if "reviewed" in given and not is_digest(str(given["reviewed"]).strip()):
+        problems.append(f"reviewed={given['reviewed']}: expected a digest as a review ends with")
     if problems:
         raise ValueError("\n".join(problems))
     return Options(frozenset(approved), tuple(files), str(given.get("reviewed", "")).strip(), expect == NO_CHANGES)

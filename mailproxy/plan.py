@@ -232,7 +232,9 @@ def _swaps(
     swaps = [(name, name) for name in names]
     if bridge:
         (index,) = (index for index in indexes if index.table == "transport")
-        swaps = [(f"{BRIDGE}.{suffix}", f"transport.{suffix}") for suffix in SUFFIXES[index.type]] + swaps
+        parts_of_bridge = [(f"{BRIDGE}.{suffix}", f"transport.{suffix}") for suffix in SUFFIXES[index.type]]
+        # With its source: while mail is queued for a removed domain they stay, and say what is live.
+        swaps = [*parts_of_bridge, (BRIDGE, "transport"), *swaps]
     late = [(name, name) for name in parts["transport"]] if gone else []
     return tuple(swaps), tuple(late)
 

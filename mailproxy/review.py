@@ -88,6 +88,11 @@ class Review:
         return [finding for finding in self.findings if finding.kind in kinds]
 
     @property
+    def gates(self) -> list[str]:
+        """The names of all gates that are met, approved or not: what has to be approved for the run to go on."""
+        return list(dict.fromkeys(str(finding.gate) for finding in self.findings if finding.gate))
+
+    @property
     def closed_gates(self) -> list[Finding]:
         """The gates that were not approved."""
         return [finding for finding in self.findings if finding.gate and not finding.approved]
@@ -195,7 +200,7 @@ def _findings(outcome: Outcome) -> Iterator[Finding]:
         yield Finding("effect", f"remove {name}: nothing reads it any more", ())
     if not outcome.is_empty:
         action = "leave Postfix alone" if outcome.service.action == "none" else f"{outcome.service.action} Postfix"
-        is_repair = not outcome.files and outcome.service.action != "none"
+        is_repair = outcome.service.action == "start" or (not outcome.files and outcome.service.action != "none")
         yield Finding("repair" if is_repair else "effect", f"{action}: {outcome.service.reason}", ())
 
 

@@ -56,6 +56,7 @@ class Run:
     def __init__(self, state: State):
         self.state = state
         self.options = _options(state)
+        self.group_data = _group_data_directories()
         self.reading = Reading(state)
         self.hosts = self.reading.hosts
         self.desired = self._declared()
@@ -87,7 +88,8 @@ class Run:
     @cached_property
     def record(self) -> Mapping[str, str]:
         """What the hosts keep of an activation: who did it, and from which commit of what is declared."""
-        return {"by": self.holder} | ({"commit": commit} if (commit := commit_at(Path.cwd())) else {})
+        directory = Path(self.group_data[-1]) if self.group_data else Path.cwd()
+        return {"by": self.holder} | ({"commit": commit} if (commit := commit_at(directory)) else {})
 
     def plan(self, host: Host) -> Plan | None:
         """Observe a host and return its plan, None where none can be made. The last host concludes the review."""
@@ -181,6 +183,20 @@ def _options(state: State) -> Options:
         raise StopError(f"the run cannot be as asked for; nothing was touched:{listed}") from None
 
 
+def _group_data_directories() -> list[str]:
+    """Return what --group-data names; StopError for one that is not there, which pyinfra would pass over."""
+    given, named = sys.argv[1:], []
+    for argument, value in zip(given, [*given[1:], ""], strict=True):
+        if argument.startswith("--group-data="):
+            named.append(argument.partition("=")[2])
+        elif argument == "--group-data":
+            named.append(value)
+    missing = [name for name in named if not Path(name).exists()]
+    if missing:
+        raise StopError(f"--group-data {missing[0]}: there is no such directory; nothing was touched")
+    return named
+
+
 def _print(found: Review, with_files: bool) -> None:
     # With --json pyinfra keeps standard output for its own document.
     is_aside = _has_flag("--json")
@@ -206,7 +222,7 @@ def _has_flag(name: str) -> bool:
 def _refuse_unless_approved(found: Review) -> None:
     closed = list(dict.fromkeys(str(finding.gate) for finding in found.closed_gates))
     if closed:
-        needed = f"--data approve={','.join(closed)}"
+        needed = f"--data approve={','.join(found.gates)}"
         raise StopError(f"nothing was touched: approval is needed for {', '.join(closed)}; to go on: {needed}")
 
 

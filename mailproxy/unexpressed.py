@@ -154,7 +154,11 @@ def _of_tables(live: Meaning, files: HandMade) -> Iterator[Remark]:
     for unread in live.unread:
         parameter, _, table = unread.partition(" = ")
         reason = f"{table} is of a kind that is not read here, so what it says is not known"
-        yield Remark(files.place_of(parameter), reason, f"it is read no more; declare what it says ({parameter})")
+        yield Remark(
+            files.place_of(parameter),
+            reason,
+            f"it is read no more; declare what it says in {OWN_PARAMETERS[parameter]}",
+        )
     for path in sorted(files.unindexed):
         place = Place(path, 0, "edited after it was indexed")
         reason = "the declaration follows the file, and Postfix still the table"

@@ -315,7 +315,7 @@ def test_what_stops_it_stands_first_with_what_to_type() -> None:
         "approved: networks",
         "warning",
     ]
-    assert "--data approve=unreachable,queued" in [e.text for e in found.of_class("copied")]
+    assert "--data approve=unreachable,queued,networks" in [e.text for e in found.of_class("copied")]
     sections = [e.attributes["id"] for e in found.elements if e.tag == "section"]
     assert sections == ["stops", "fleet", "changes", "files", "effects", "order", "every-host"]
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mailproxy.digest import digest
 from mailproxy.options import Options, options
 
 
@@ -16,10 +17,10 @@ def test_all_of_it(tmp_path: Path) -> None:
     given = {
         "approve": "removals, networks",
         "review": f"{page},{document}",
-        "reviewed": "v1-x",
+        "reviewed": digest({}),
         "expect": "no_changes",
     }
-    assert options(given) == Options(frozenset({"removals", "networks"}), (page, document), "v1-x", True)
+    assert options(given) == Options(frozenset({"removals", "networks"}), (page, document), digest({}), True)
 
 
 def test_gates_may_come_as_json() -> None:
@@ -35,7 +36,8 @@ def test_gates_may_come_as_json() -> None:
         ({"review": "review.pdf"}, "expected a file that ends in .md, .html, .json"),
         ({"review": "/nonexistent/review.md"}, "there is no directory /nonexistent"),
         ({"expect": "changes"}, "expect=changes: expected no_changes"),
-        ({"reviewed": ""}, "reviewed=: expected the digest"),
+        ({"reviewed": ""}, "reviewed=: expected a digest"),
+        ({"reviewed": 12345}, "reviewed=12345: expected a digest"),
     ],
 )
 def test_what_cannot_be_is_refused(given: dict[str, object], reason: str) -> None:

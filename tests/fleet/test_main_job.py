@@ -231,8 +231,13 @@ def test_mail_that_is_queued_for_a_removed_domain_keeps_its_route(controller: Co
     assert reply_to(fleet, host, "user@removed.example")[0] == 554
     assert host.run(["postmap", "-q", "removed.example", "hash:/etc/postfix/transport"]).stdout == "smtp:[10.1.0.77]\n"
     assert_mail_flows(fleet, host, "added.example")
-    assert "1 to change, 2 as declared" in controller.run("--dry").said
+    assert "added.example smtp:[10.1.0.2]\n" in live(host)["transport"]
+    again = controller.run("--dry")
+    assert "1 to change, 2 as declared" in again.said
+    signed = [line.strip() for line in again.review.splitlines() if line.strip().startswith(("+", "-", "~"))]
+    assert signed == ["- removed.example -> not accepted, routed to smtp:[10.1.0.77]"]
     host.run(["postsuper", "-d", "ALL"])
+    controller.approves = ()
     controller.roll_out()
     assert "removed.example" not in live(host)["transport entries"]
     controller.assert_converged()

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from mailproxy.as_json import SCHEMA
-from mailproxy.digest import digest
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
     REPOSITORY,
@@ -38,7 +37,7 @@ def assert_stops_and_passes(controller: Controller, gate: str, *, others: tuple[
     stopped = controller.run("-y")
     assert stopped.status == 1
     assert f"needs approval ({gate}):" in stopped.said
-    assert f"nothing was touched: approval is needed for {gate}; to go on: --data approve={gate}" in stopped.log
+    assert f"nothing was touched: approval is needed for {gate}; to go on: --data approve=" in stopped.log
     assert "Traceback" not in stopped.everything
     assert "digest: v1-" in stopped.review
     assert [tree(host) for host in controller.fleet.hosts] == before
@@ -197,7 +196,6 @@ def test_what_is_no_digest_is_refused(controller: Controller, wrong: str) -> Non
     result = controller.run("-y", "--data", f"reviewed={wrong}")
     assert result.status == 1
     assert "expected a digest as a review ends with" in result.log
-    assert f"{digest({})[:6]}" in result.log
     assert "Traceback" not in result.everything
 
 
@@ -253,6 +251,12 @@ def test_a_review_that_cannot_be_written_is_refused_before_any_host_is_read(cont
     result = controller.run("-y", "--data", "review=/nonexistent/review.html")
     assert result.status == 1
     assert "review=/nonexistent/review.html: there is no directory /nonexistent" in result.log
+
+
+def test_a_directory_of_group_data_that_is_not_there_is_no_empty_one(controller: Controller) -> None:
+    result = controller.run("-y", "--group-data", "/nonexistent")
+    assert result.status == 1
+    assert "--group-data /nonexistent: there is no such directory; nothing was touched" in result.log
 
 
 def test_with_json_the_review_leaves_standard_output_to_pyinfra(controller: Controller) -> None:
