@@ -69,8 +69,9 @@ class Run:
         self.activated: set[str] = set()
         self.failed: dict[str, str] = {}
         for host in self.hosts:
-            if host.name in self.reading.observed:
-                self._settle(host, self.reading.observed[host.name])
+            found = self.reading.observed.get(host.name)
+            if isinstance(found, Unread):
+                self._settle(host, found)
         first = next(iter(self.desired.values()), None)
         rollout = (first.rollout if first else None) or Rollout()
         self.groups = groups_of(state.inventory)
@@ -103,9 +104,7 @@ class Run:
             self._conclude()
         return outcome if isinstance(outcome, Plan) else None
 
-    def _settle(self, host: Host, outcome: Outcome | ObservedState) -> None:
-        if isinstance(outcome, ObservedState):
-            return
+    def _settle(self, host: Host, outcome: Outcome) -> None:
         self.outcomes[host.name] = outcome
         if not isinstance(outcome, Plan):
             self.fail(host, outcome.reason)

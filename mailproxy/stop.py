@@ -1,5 +1,8 @@
 """The end of a run before anything is staged, said plainly."""
 
+import sys
+import textwrap
+
 import click
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra_cli.exceptions import CliError
@@ -18,5 +21,15 @@ class StopError(PyinfraError, CliError):  # type: ignore[misc]
 
     def show(self, file: object = None) -> None:
         """Print the message to standard error."""
-        if self.message:
-            click.echo(click.style(f"mailproxy: {self.message}", "red" if self.exit_code else None), err=True)
+        if not self.message:
+            return
+        text = f"mailproxy: {self.message}"
+        if sys.stderr.isatty():
+            text = "\n".join(map(_wrapped, text.splitlines()))
+        click.echo(click.style(text, "red" if self.exit_code else None), err=True)
+
+
+def _wrapped(line: str) -> str:
+    """Return a line for a terminal of 80 columns; elsewhere lines stay whole, for programs to find things in."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(line, 80, subsequent_indent=f"{indent}    ", break_long_words=False, break_on_hyphens=False)
