@@ -1,6 +1,7 @@
 """Hosts made by hand are taken over as they are: adopted, reviewed as no change, rolled out, and relaying as before."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,7 @@ def test_hosts_made_by_hand_are_adopted_without_a_change_and_relay_as_before(
     assert [tree(host) for host in fleet.hosts] == trees
     assert sorted(path.name for path in administrator.group_data.iterdir()) == [
         "all.py",
+        "mx1.lab.test.py",
         "mx2.lab.test.py",
         "mx3.lab.test.py",
     ]
@@ -228,7 +230,7 @@ def test_other_settings_of_a_file_stay_and_keys_of_ours_are_never_written_over(a
     written = {file.name: file.read_text() for file in administrator.group_data.iterdir()}
     again = adopt(administrator)
     assert again.status == 1
-    assert f"{path} declares aliases, main_cf, message_size_limit, mynetworks, relay_domains already" in again.log
+    assert re.search(rf"{path} declares [a-z_, ]*relay_domains already", again.log)
     assert "Traceback" not in again.everything
     assert {file.name: file.read_text() for file in administrator.group_data.iterdir()} == written
 
@@ -259,7 +261,11 @@ def test_a_host_that_cannot_be_read_is_named_and_nothing_is_written(administrato
         assert list(administrator.group_data.iterdir()) == []
         others = adopt(administrator, "--limit", fleet.hosts[0].name, "--limit", fleet.hosts[1].name)
         assert others.status == 0, others.everything
-        assert sorted(path.name for path in administrator.group_data.iterdir()) == ["all.py", "mx2.lab.test.py"]
+        assert sorted(path.name for path in administrator.group_data.iterdir()) == [
+            "all.py",
+            "mx1.lab.test.py",
+            "mx2.lab.test.py",
+        ]
     finally:
         fleet.boot(fleet.hosts[2])
 
