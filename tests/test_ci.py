@@ -22,6 +22,7 @@ import pytest
 import yaml
 from pyinfra_cli.cli import cli
 
+from mailproxy.digest import digest
 from mailproxy.gates import GATES
 
 TOP = Path(__file__).resolve().parent.parent
@@ -35,7 +36,7 @@ DATA_KEYS = {"review", "reviewed", "approve", "expect", "ssh_known_hosts_file"}
 
 BOT = "github-actions[bot]"
 MERGE, HEAD, EARLIER = "a" * 40, "b" * 40, "c" * 40
-DIGEST, FORGED = "v1-" + "D" * 70, "v1-" + "F" * 70
+DIGEST, FORGED = "v1-" + "D" * 68, "v1-" + "F" * 68
 MARKER = "<!-- mailproxy review: this comment is written anew with each push -->"
 HOSTILE = 'approve:removals"; touch pwned; $(touch pwned) `touch pwned` #\n::set-output name=digest::x'
 
@@ -150,6 +151,8 @@ def test_the_gates_are_those_of_mailproxy() -> None:
     spec.loader.exec_module(handover)
     del sys.modules["handover"]
     assert tuple(GATES) == handover.GATES
+    assert handover.DIGEST.fullmatch(digest({}))
+    assert handover.DIGEST.fullmatch(DIGEST)
     asked = GITHUB["rollout"][True]["workflow_dispatch"]["inputs"]["approve"]["description"]
     assert asked.partition(": ")[2].split(", ") == list(GATES)
     page = (TOP / "docs" / "ci.md").read_text()

@@ -30,7 +30,7 @@ from urllib.request import Request, urlopen
 GATES = ("removals", "queued", "networks", "restart", "unreachable", "takeover")
 LABEL = "approve:"
 MARKER = "<!-- mailproxy review: this comment is written anew with each push -->"
-DIGEST = re.compile(r"v1-[A-Za-z0-9_-]{70}")
+DIGEST = re.compile(r"v1-[A-Za-z0-9_-]{68}")
 SECONDS = 30  # that one answer of the service may take
 
 # GitHub: who speaks for a workflow, and the name of the status the digest stands in.
@@ -142,7 +142,7 @@ def typed(digest: str, approve: str) -> tuple[str, list[str]]:
         raise HandoverError(f"to approve: found {unknown}, expected some of {', '.join(GATES)}")
     if not DIGEST.fullmatch(digest.strip()):
         raise HandoverError(
-            f"digest: found {digest[:100]!r}, expected what the review ends with, v1- and 70 characters"
+            f"digest: found {digest[:100]!r}, expected what the review ends with, v1- and 68 characters"
         )
     return digest.strip(), gates
 
