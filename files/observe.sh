@@ -145,10 +145,10 @@ foreign() {
 
 # relayed - print the words of what names relay domains, one a line.
 relayed() {
-    for name in relaydomains transport; do
-        [ ! -f "$name" ] || awk '{ gsub(/,/, " "); for (word = 1; word <= NF; word++) print $word }' "$name"
-    done
-    [ -z "$effective" ] || tables | while read -r _ path; do
+    {
+        printf 'file %s\n' relaydomains transport
+        [ -z "$effective" ] || tables
+    } | while read -r _ path; do
         [ ! -f "$path" ] || awk '{ gsub(/,/, " "); for (word = 1; word <= NF; word++) print $word }' "$path"
     done
     printf '%s\n' "$effective" | sed -n 's/^relay_domains *= *//p' | split
@@ -233,7 +233,7 @@ while [ $# -gt 1 ]; do
                 *" $2=$3 "*) ;;
                 *)
                     [ ! -f "$PRIVATE/loaded/$2" ] || content "loaded/$2" "$PRIVATE/loaded/$2"
-                    [ "$2" != main.cf ] || { foreign && queue_matters=yes; }
+                    [ "$2" != main.cf ] || { foreign || :; queue_matters=yes; }
                     ;;
             esac
             ;;

@@ -9,7 +9,7 @@ from functools import cache
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mailproxy.as_text import CAUSE_TITLES, MOST_CHANGES, hosts_text, summary, visible
+from mailproxy.as_text import CAUSE_TITLES, MOST_CHANGES, heading, hosts_text, summary, visible
 from mailproxy.changes import SECRET
 from mailproxy.render import TEMPLATES
 from mailproxy.review import Finding, Review, Status, file_lines
@@ -119,9 +119,7 @@ def _urgency(finding: Finding) -> int:
 
 
 def _head(finding: Finding) -> str:
-    if finding.gate:
-        return f"approved: {finding.gate}" if finding.approved else f"needs approval: {finding.gate}"
-    return "cannot go on" if finding.kind == "blocked" else finding.kind
+    return (heading(finding) or finding.kind) + (f": {finding.gate}" if finding.gate else "")
 
 
 def _few_names(hosts: tuple[str, ...], review: Review) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from mailproxy.as_text import CAUSE_TITLES, hosts_text, order, summary, visible
+from mailproxy.as_text import CAUSE_TITLES, heading, hosts_text, order, summary, visible
 from mailproxy.review import Finding, Review, file_lines
 
 # GitHub takes comments of 65,536 characters, GitLab of 1,000,000.
@@ -58,10 +58,8 @@ def _parts(review: Review) -> Iterator[str]:
 
 
 def _finding(finding: Finding, review: Review) -> str:
-    heads = {"blocked": "**cannot go on**: ", "warning": "**warning**: ", "repair": "**repair**: "}
-    head = heads.get(finding.kind, "")
-    if finding.gate:
-        head = f"**{'approved' if finding.approved else 'needs approval'}** `{finding.gate}`: "
+    head = f"**{heading(finding)}**" + (f" `{finding.gate}`" if finding.gate else "")
+    head = f"{head}: " if heading(finding) else ""
     return f"- {head}{_code(_shortened(finding.text))} {_code(f'[{hosts_text(finding.hosts, review)}]')}\n"
 
 

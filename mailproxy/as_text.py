@@ -91,6 +91,14 @@ def order(review: Review) -> str:
     return ", then ".join(parts) if len(parts) > 1 else ""
 
 
+def heading(finding: Finding) -> str:
+    """Return in words what a finding is; '' for what is merely done."""
+    if finding.gate:
+        return "approved" if finding.approved else "needs approval"
+    names: dict[Kind, str] = {"blocked": "cannot go on", "warning": "warning", "repair": "repair"}
+    return names.get(finding.kind, "")
+
+
 def hosts_text(names: Sequence[str], review: Review, most: int | None = None) -> str:
     """Return what names hosts in the fewest words: all of them, by group, all but some, or one by one.
 
@@ -134,10 +142,8 @@ class _Names:
 
 
 def _finding(finding: Finding, names: _Names) -> Iterator[Line]:
-    heads: dict[Kind, str] = {"blocked": "cannot go on: ", "warning": "warning: ", "repair": "repair: "}
-    head, style = heads.get(finding.kind, ""), _styles(finding)
-    if finding.gate:
-        head = f"{'approved' if finding.approved else 'needs approval'} ({finding.gate}): "
+    head, style = heading(finding) + (f" ({finding.gate})" if finding.gate else ""), _styles(finding)
+    head = f"{head}: " if head else ""
     yield from _wrapped(f"{head}{finding.text}  [{names(finding.hosts)}]", style, "")
     if finding.kind == "blocked":
         yield Line("    nothing goes live on any host while this is so", style)

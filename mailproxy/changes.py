@@ -139,20 +139,24 @@ def _served(observed: ObservedState) -> Iterator[str]:
     for name in TABLES:
         indexes = [index for index in digests if index.startswith(f"{name}.")]
         is_untouched = bool(indexes) and all(digests[index] == observed.digest(index) for index in indexes)
-        if is_untouched and Content(name, observed.loaded_texts.get(name, "")).digest == digests.get(name):
+        if is_untouched and _is_as_loaded(name, observed):
             yield name
+
+
+def _is_as_loaded(name: str, observed: ObservedState) -> bool:
+    """Whether the copy of a file is there and is what the manifest says was loaded."""
+    digests = observed.manifest.digests if observed.manifest else {}
+    text = observed.loaded_texts.get(name)
+    return text is not None and Content(name, text).digest == digests.get(name)
 
 
 def _loaded_texts(drifted: set[str], live: Mapping[str, str], observed: ObservedState) -> Iterator[tuple[str, str]]:
     """Yield the managed files as the last activation left them, less those whose copy is not what was loaded."""
-    digests = observed.manifest.digests if observed.manifest else {}
     for name in FILES:
         if name not in drifted and name in live:
             yield name, live[name]
-        elif name in observed.loaded_texts:
-            content = Content(name, observed.loaded_texts[name])
-            if content.digest == digests.get(name):
-                yield name, content.text
+        elif _is_as_loaded(name, observed):
+            yield name, observed.loaded_texts[name]
 
 
 def _differences(live: Meaning, wanted: Meaning, cause: Cause, foreign: Foreign | None) -> list[tuple[Change, ...]]:

@@ -14,7 +14,7 @@ from pyinfra.api import State
 from mailproxy.as_text import visible
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
-from mailproxy.meaning import is_accepted
+from mailproxy.meaning import ROUTED, is_accepted
 from mailproxy.model import DesiredState, domain_name
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.plan import EDITED, Plan, planned
@@ -104,7 +104,7 @@ def _domain(domain: str, desired: DesiredState, observed: ObservedState) -> str:
     """Return what the host does with mail for a domain."""
     live = difference(rendered(desired, observed.postfix), observed).live
     parents = [domain.split(".", count)[count] for count in range(1, domain.count(".") + 1)]
-    candidates = [domain, *(parents if live.subdomains == "routed as their parent" else [])]
+    candidates = [domain, *(parents if live.subdomains == ROUTED else [])]
     hop = next((live.domains[name] for name in candidates if name in live.domains), None)
     what = "not accepted" if hop is None else f"-> {hop}" if is_accepted(hop) else hop
     if not observed.running:

@@ -175,6 +175,7 @@ def transport_table(entries: Entries) -> Content:
     return _content("transport", routes=entries)
 
 
+@lru_cache(maxsize=4096)
 def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
     return _content(
         "main.cf",
