@@ -6,7 +6,7 @@ pyinfra inventories/production.py deploy.py           review, confirm, roll out
 
 from pyinfra import host, state
 
-from mailproxy.operations import activate, stage
+from mailproxy.operations import activate, confirm, stage
 from mailproxy.run import run_of
 
 # Every host's declaration, checked: whatever is wrong stops the run here, all of it at once.
@@ -18,7 +18,9 @@ plan = run.plan(host)
 # Beside the live files: nothing that Postfix reads is touched yet.
 stage(name="Stage, index and check", plan=plan)
 
-# Only when every host has staged: wave by wave, each host swaps, reloads and verifies, or goes back.
+# Only when every host has staged: wave by wave, each host swaps, reloads and is asked by SMTP, or goes back. What is
+# not confirmed goes back by itself.
 for wave in host.loop(run.waves):
-    if run.has_change(host) and host.name in wave.hosts:
+    if run.has_change(host):
         activate(name=f"Activate wave {wave.number}: {wave.label}", plan=plan, wave=wave)
+        confirm(name=f"Confirm wave {wave.number}", plan=plan, wave=wave)

@@ -9,7 +9,7 @@
 #   of its run in its name: whatever else happens, two runs never mix what they stage.
 # EXIT STATUS (of all programs)
 #   0 done   10 locked   11 the host moved   12 a table failed   13 a check failed
-#   14 failed and restored   15 failed and not restored   64 damaged input   69 not available
+#   14 failed and restored   15 failed and not restored   16 settled already   64 damaged input   69 not available
 
 set -eu
 umask 077
@@ -89,12 +89,20 @@ lock_value() {
     sed -n "s/^$1 //p" "$PRIVATE/lock" 2>/dev/null || :
 }
 
+# is_at_work PID - whether a process is one of our programs: after a reboot its number may be somebody else's.
+is_at_work() {
+    kill -0 "${1:-none}" 2>/dev/null || return 1
+    if [ -r "/proc/$1/cmdline" ]; then
+        grep -q "PRIVATE=$PRIVATE" "/proc/$1/cmdline"
+    else
+        # shellcheck disable=SC2009
+        ps -p "$1" -o args= | grep -q "PRIVATE=$PRIVATE"
+    fi
+}
+
 # lock_is_busy - whether a program of the lock's holder is running on this host at this moment.
-# None runs for an hour: after that the process number belongs to somebody else.
 lock_is_busy() {
-    pid=$(lock_value pid)
-    since=$(lock_value since)
-    [ -n "$pid" ] && [ $(($(date +%s) - ${since:-0})) -lt 3600 ] && kill -0 "$pid" 2>/dev/null
+    is_at_work "$(lock_value pid)"
 }
 
 # write_lock TOKEN HOLDER - make a lock file of this process beside the real one and print its name.
@@ -108,4 +116,9 @@ release_lock() {
     if [ "$(lock_value token)" = "$1" ]; then
         rm -f "$PRIVATE/lock"
     fi
+}
+
+# note_in_syslog WORD... - leave a line in the host's mail log.
+note_in_syslog() {
+    logger -t mailproxy -p mail.notice "$*" </dev/null >/dev/null 2>&1 || :
 }

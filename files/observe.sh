@@ -5,8 +5,9 @@
 #   observe.sh < expectation
 # DESCRIPTION
 #   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this), "user NAME" (an
-#   account that aliases lead to), "types" (the table types are needed), "ask PARAMETER" (one that is declared) and
-#   "queue" (its length is needed). Changes nothing and writes no file.
+#   account that aliases lead to), "types" (the table types are needed), "ask PARAMETER" (one that is declared),
+#   "queue" (its length is needed) and "generation NUMBER|last" (what is kept of it is needed). Changes nothing and
+#   writes no file.
 #   Prints one record a line, the last one being "end":
 #     default PARAMETER = VALUE (as compiled in); table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
@@ -20,6 +21,9 @@
 #   With a journal also content before/main.cf, the one that was live before the interrupted change.
 #   Where relay domains or routes differ from what is wanted, or the queue is asked for: queue MESSAGES, and queued
 #   DOMAIN RECIPIENTS for each domain that is relayed; "queue unread" where it cannot be listed.
+#   With a generation: generations NUMBER..., all that are kept, and if it is one of them: chosen NUMBER; saved file
+#   NAME SHA256 MODE UID GID; content saved/NAME; saved manifest LINE; and where it has no manifest, as it was made by
+#   hand, saved effective PARAMETER = VALUE and content PATH as above.
 #   Where the host cannot be read: "unreadable REASON", then "end".
 #   It runs on every host in every run, so it starts as few processes as it can.
 # EXIT STATUS
@@ -118,16 +122,17 @@ is_unindexed() {
     [ -n "$index" ] && [ -f "$index" ] && [ -n "$(find "$2" -prune -newer "$index" 2>/dev/null)" ]
 }
 
-# foreign - print what main.cf says by other means than the managed files.
+# foreign DIRECTORY - print what the main.cf there says by other means than the managed files.
 foreign() {
     # postconf expands references to other parameters from 2.10 on.
     # shellcheck disable=SC2086
-    effective=$({ postconf -c "$PWD" -x $RELAYING || postconf -c "$PWD" $RELAYING; } 2>/dev/null | lines)
+    effective=$({ postconf -c "$1" -x $RELAYING || postconf -c "$1" $RELAYING; } 2>/dev/null |
+        sed "s|$1/|$PWD/|g" | lines)
     printf '%s\n' "$effective" | sed 's/^/effective /'
     # shellcheck disable=SC2046,SC2086
-    postconf -d $asked $(sed -n 's/^\([A-Za-z0-9_]\{1,\}\)[ 	]*=.*/\1/p' main.cf) 2>/dev/null |
+    postconf -d $asked $(sed -n 's/^\([A-Za-z0-9_]\{1,\}\)[ 	]*=.*/\1/p' "$1/main.cf") 2>/dev/null |
         lines | sed 's/^/builtin /'
-    said=$(postconf -c "$PWD" -n 2>&1 >/dev/null) || echo 'broken main.cf'
+    said=$(postconf -c "$1" -n 2>&1 >/dev/null) || echo 'broken main.cf'
     printf '%s\n' "$said" | lines | sed -n 's/^.*: unused parameter: \([^ =]*\).*/unused \1/p'
     tables | while read -r type path; do
         ! is_unindexed "$type" "$path" || printf 'unindexed %s\n' "$path"
@@ -169,6 +174,30 @@ queue() {
         END { print "queue", messages + 0; for (domain in recipients) print "queued", domain, recipients[domain] }' | lines
 }
 
+# saved NUMBER|last - print what is kept of a generation.
+saved() {
+    numbers=
+    for path in "$PRIVATE"/generations/*; do
+        case ${path##*/} in
+            *[!0-9]*) ;;
+            *) numbers="$numbers ${path##*/}" ;;
+        esac
+    done
+    printf 'generations%s\n' "$numbers"
+    # shellcheck disable=SC2086
+    number=$(printf '%s\n' $numbers | sort -n | tail -n 1)
+    [ "$1" = last ] || number=$1
+    kept=$PWD/$PRIVATE/generations/$number
+    [ -n "$number" ] && [ -d "$kept" ] || return 0
+    printf 'chosen %s\n' "$number"
+    (cd "$kept" && files) | sed 's/^/saved /'
+    for name in $FILES; do
+        [ ! -f "$kept/$name" ] || content "saved/$name" "$kept/$name"
+    done
+    prefixed 'saved manifest' "$kept/manifest"
+    [ -f "$kept/manifest" ] || foreign "$kept" | sed -e 's/^effective /saved &/' -e 's/^broken /saved &/' -e '/^[bu][un]/d'
+}
+
 # prefixed WORD FILE - print the lines of FILE, if there is one, each behind WORD.
 prefixed() {
     [ ! -f "$2" ] || sed "s/^/$1 /" "$2"
@@ -200,7 +229,7 @@ if master_runs "$daemons"; then echo 'running yes'; else echo 'running no'; fi
 records=$(files)
 printf '%s\n' "$records"
 
-wanted='' asked='' effective='' queue_matters=''
+wanted='' asked='' effective='' queue_matters='' generation=''
 while IFS=' ' read -r word name value; do
     case $word in
         want) wanted="$wanted $name=$value" ;;
@@ -208,6 +237,7 @@ while IFS=' ' read -r word name value; do
         types) printf 'table_types %s\n' "$(postconf -m | tr '\n' ' ')" ;;
         ask) asked="$asked $name" ;;
         queue) queue_matters=yes ;;
+        generation) generation=$name ;;
     esac
 done
 loaded=
@@ -233,7 +263,7 @@ while [ $# -gt 1 ]; do
                 *" $2=$3 "*) ;;
                 *)
                     [ ! -f "$PRIVATE/loaded/$2" ] || content "loaded/$2" "$PRIVATE/loaded/$2"
-                    [ "$2" != main.cf ] || { foreign || :; queue_matters=yes; }
+                    [ "$2" != main.cf ] || { foreign "$PWD" || :; queue_matters=yes; }
                     ;;
             esac
             ;;
@@ -246,6 +276,7 @@ for name in $FILES; do
     esac
 done
 [ -z "$queue_matters" ] || queue
+[ -z "$generation" ] || saved "$generation"
 prefixed manifest "$PRIVATE/manifest"
 prefixed journal "$PRIVATE/journal"
 # What an interrupted change may have been started with.

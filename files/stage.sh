@@ -8,11 +8,12 @@
 #   token of a lock that the controller knows to be abandoned ('' for none).
 #   The change is a text of records, each a line:
 #     base NAME SHA256|absent       what the review saw; anything else on the disk is refused
-#     file NAME LINES               a new content, followed by its lines
+#     file NAME LINES SHA256        a new content, followed by its lines; it must arrive with this digest
+#     copy NAME GENERATION          a content that a generation of this host keeps, as it is there
 #     check main.cf                 have "postfix check" look at it; for the slowest of the checks only a new one
 #     table NAME TYPE COUNT SHA256  index NAME as TYPE; the sorted listing must have this digest
-#     gone DOMAIN, swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY VALUE, hit or miss, note TEXT,
-#     loaded NAME VALUE, record NAME VALUE     kept for activate.sh, in this order
+#     gone DOMAIN, swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY hit VALUE or miss, hop DESTINATION,
+#     note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand     kept for activate.sh, in this order
 #     end                           the last line; without it nothing is done
 #   Takes the lock, writes .mailproxy/stage.TOKEN/, and touches no live file. When it succeeds the lock and the
 #   stage stay for activate.sh; when it fails both are gone.
@@ -58,13 +59,32 @@ abandon() {
 
 # receive - split standard input into the files of the stage and the record list "change".
 receive() {
+    : >"$stage/meant"
+    : >"$stage/arrived"
     awk -v stage="$stage" '
         left > 0 { print > target; if (--left == 0) close(target); next }
-        $1 == "file" { target = stage "/" $2; left = $3; if (left == 0) { printf "" > target; close(target) } next }
+        $1 == "file" {
+            print $4, $2 > (stage "/meant")
+            target = stage "/" $2; left = $3; if (left == 0) { printf "" > target; close(target) } next
+        }
         { print > (stage "/change") }
     '
     [ "$(tail -n 1 "$stage/change" 2>/dev/null)" = end ] ||
         fail 64 'the change arrived incomplete; nothing was touched'
+    # Their names are ours and hold no blanks: splitting is wanted.
+    # shellcheck disable=SC2046
+    [ ! -s "$stage/meant" ] || (cd "$stage" && set -- $(cut -d ' ' -f 2 meant) && chmod 0644 "$@" && digest "$@") \
+        >"$stage/arrived" || :
+    cmp -s "$stage/meant" "$stage/arrived" ||
+        fail 64 'what was sent could not be written as it is: is the disk full? Nothing was touched'
+}
+
+# copy_saved - take from a generation what is to be live again.
+copy_saved() {
+    sed -n 's/^copy //p' "$stage/change" | while read -r name number; do
+        cp -p "$PRIVATE/generations/$number/$name" "$stage/$name" ||
+            fail 69 "generation $number has no $name that could be copied; nothing was touched"
+    done
 }
 
 # refuse_if_moved - the live files must be the ones that the review saw.
@@ -96,9 +116,6 @@ fill_up() {
         [ ! -f "$name" ] || cp "$name" "$stage/$name"
     done
     [ ! -d dynamicmaps.cf.d ] || cp -R dynamicmaps.cf.d "$stage/"
-    for name in $FILES; do
-        [ ! -f "$stage/$name" ] || chmod 0644 "$stage/$name"
-    done
 }
 
 # said - print what a program said, on one line, without the path of the stage and the value of a parameter that it does
@@ -183,6 +200,13 @@ try_smtpd() {
 # check_configuration - have this host's Postfix read the staged main.cf. postconf exits 0 on unknown
 # parameters, postmap stops at a bad number and says so, and postfix check says so only to the mail log.
 check_configuration() {
+    # What was live before may be warned of: it was then, and is wanted as it was.
+    if grep -q '^copy main.cf ' "$stage/change"; then
+        postconf -c "$PWD/$stage" -n >/dev/null 2>"$stage/said" ||
+            fail 13 "postconf cannot read the main.cf of that generation: $(said); nothing was touched"
+        try_smtpd
+        return 0
+    fi
     postconf -c "$PWD/$stage" -n >/dev/null 2>"$stage/said" || :
     [ ! -s "$stage/said" ] || fail 13 "postconf does not accept main.cf: $(said); nothing was touched"
     postmap -c "$PWD/$stage" -q check static:ok >/dev/null 2>"$stage/said" </dev/null || :
@@ -204,10 +228,11 @@ take_lock
 trap abandon EXIT
 trap 'exit 1' HUP INT TERM
 # What a killed run left over.
-rm -rf "$PRIVATE"/stage.* "$PRIVATE"/lock.*
+rm -rf "$PRIVATE"/stage.* "$PRIVATE"/lock.* "$PRIVATE"/settling.*
 mkdir "$stage"
 receive
 refuse_if_moved
+copy_saved
 fill_up
 index_tables
 check_transports

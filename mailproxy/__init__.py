@@ -5,7 +5,12 @@ from typing import Any
 
 # What pyinfra can call by name, as in "pyinfra INVENTORY mailproxy.status", and where it is. Looked up when it is
 # asked for: the modules that decide import nothing of pyinfra.
-_COMMANDS = {"status": "mailproxy.ledger", "adopt": "mailproxy.adopting"}
+_COMMANDS = {
+    "adopt": "mailproxy.adopting",
+    "rollback": "mailproxy.rolling_back",
+    "status": "mailproxy.ledger",
+    "verify": "mailproxy.verifying",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -80,7 +80,7 @@ def verdict(review: Review) -> str:
     if closed:
         return f"Needs approval of {len(closed)} {'gate' if len(closed) == 1 else 'gates'} before it can go on."
     if not review.count("change", "by hand", "adopting", "failed"):
-        return "Every host is as declared: there is nothing to do."
+        return f"Every host is {review.settled}: there is nothing to do."
     return "Nothing stops it."
 
 

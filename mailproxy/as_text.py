@@ -19,6 +19,7 @@ CAUSE_TITLES: dict[Cause, str] = {
     "declared": "declared",
     "by hand": "edited on the host since the last rollout, and put back",
     "adopting": "taken over for the first time",
+    "returning": "back to an earlier generation",
 }
 _SIGNS: dict[str, Style] = {"+": "comes", "-": "goes", "~": "changes"}
 
@@ -76,7 +77,9 @@ def summary(review: Review) -> str:
     """Return how many hosts there are and how many change."""
     total, failed = len(review.hosts), review.count("failed")
     changing = review.count("change", "by hand", "adopting")
-    parts = [f"{changing} to change", f"{review.count('same')} as declared"] + [f"{failed} NOT POSSIBLE"] * bool(failed)
+    parts = [f"{changing} to change", f"{review.count('same')} {review.settled}"] + [f"{failed} NOT POSSIBLE"] * bool(
+        failed
+    )
     return f"mailproxy: {total} host{'s' * (total != 1)}: {', '.join(parts)}"
 
 

@@ -21,8 +21,9 @@ from mailproxy.observed import Foreign, ObservedState
 from mailproxy.render import FILES, TABLES, Content
 from mailproxy.secret import is_secret
 
-# asked for; put back after somebody edited the host; or taken over from a host that was not managed until now.
-Cause = Literal["declared", "by hand", "adopting"]
+# asked for; put back after somebody edited the host; taken over from a host that was not managed until now; or on the
+# way back to an earlier generation.
+Cause = Literal["declared", "by hand", "adopting", "returning"]
 
 # The key of what becomes of subdomains, which several files say together.
 SUBDOMAINS = "relay_subdomains"
@@ -98,13 +99,19 @@ class Difference:
     changes: tuple[tuple[Change, ...], ...]
 
 
-def difference(contents: Mapping[str, Content], observed: ObservedState) -> Difference:
-    """Return what brings a host to the rendered files, each change with its cause."""
+def difference(
+    contents: Mapping[str, Content], observed: ObservedState, wanted_foreign: Foreign | None = None
+) -> Difference:
+    """Return what brings a host to some files, each change with its cause.
+
+    wanted_foreign says what their main.cf leads to where that was made by hand.
+    """
     directory = observed.postfix.config_directory
     wanted_texts = {name: content.text for name, content in contents.items()}
     live_texts = dict(_live_texts(wanted_texts, observed))
     live = meaning(live_texts, directory, observed.foreign)
-    wanted = meaning(wanted_texts, directory)
+    elsewhere = {path: text for path, text in observed.texts.items() if path.startswith("/")}
+    wanted = meaning({**elsewhere, **wanted_texts} if wanted_foreign else wanted_texts, directory, wanted_foreign)
     found = _differences(live, wanted, "declared" if observed.is_managed else "adopting", observed.foreign)
     drifted = _drifted(observed)
     if observed.is_managed and observed.manifest is None:

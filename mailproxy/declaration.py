@@ -12,8 +12,8 @@ from pyinfra.api import Host, Inventory
 from pyinfra.api.arguments import all_argument_meta
 
 from mailproxy.check import Problem, validated
-from mailproxy.model import DesiredState, Rollout
-from mailproxy.rollout import waves
+from mailproxy.model import DesiredState
+from mailproxy.rollout import Rollout, waves
 from mailproxy.stop import StopError
 
 KEYS = tuple(DesiredState.model_fields)
@@ -37,6 +37,26 @@ def declared(inventory: Inventory, hosts: Sequence[Host]) -> dict[str, DesiredSt
     if found:
         raise DeclarationError(_report(found, len(hosts)))
     return desired
+
+
+def declared_rollout(inventory: Inventory, hosts: Sequence[Host]) -> Rollout:
+    """Return the order of activation alone, or raise DeclarationError: all that a way back needs of a declaration."""
+    groups = groups_of(inventory)
+    found: dict[tuple[str, Problem], list[str]] = {}
+    for host in hosts:
+        for problem in _rollout_problems(host, groups, hosts[0]):
+            found.setdefault((source_of(host, problem.key), problem), []).append(host.name)
+    if not found and hosts:
+        value = _value(hosts[0], "rollout")
+        try:
+            return Rollout(**(value or {}))
+        except (TypeError, ValidationError) as error:
+            reason = "; ".join(item["msg"] for item in error.errors()) if isinstance(error, ValidationError) else error
+            problem = Problem("rollout", repr(value), str(reason))
+            found[source_of(hosts[0], "rollout"), problem] = [host.name for host in hosts]
+    if found:
+        raise DeclarationError(_report(found, len(hosts)))
+    return Rollout()
 
 
 def literals(host: Host) -> dict[str, Any]:

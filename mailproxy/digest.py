@@ -38,9 +38,19 @@ def fingerprint(desired: DesiredState, observed: ObservedState | Unread, how: st
     """
     contents = rendered(desired, observed.postfix) if isinstance(observed, ObservedState) else {}
     digests = [f"{name} {content.digest}" for name, content in contents.items()]
+    return _fingerprint(observed, desired.digest, how, *digests)
+
+
+def fingerprint_of_return(observed: ObservedState | Unread, how: str) -> Fingerprint:
+    """Return the same of a host that goes back to an earlier generation."""
+    saved = observed.saved if isinstance(observed, ObservedState) else None
+    files = sorted(f"{name} {file}" for name, file in saved.files.items()) if saved else []
+    return _fingerprint(observed, f"generation {saved and saved.number}", how, *files)
+
+
+def _fingerprint(observed: ObservedState | Unread, *desired: str) -> Fingerprint:
     return Fingerprint(
-        _hash("observed", *_observed(observed), length=_WHOLE),
-        _hash("desired", desired.digest, how, *digests, length=_WHOLE),
+        _hash("observed", *_observed(observed), length=_WHOLE), _hash("desired", *desired, length=_WHOLE)
     )
 
 

@@ -19,3 +19,18 @@ class Observation(FactBase[ObservedState | Unread]):
     def process(self, output: list[str]) -> ObservedState | Unread:
         """Return the parsed records."""
         return parsed(output)
+
+
+class MailService(FactBase[list[str]]):
+    """What a host says of its own mail service: the lines of files/probe.sh, None when its answer was cut off.
+
+    The questions (mailproxy.program.questions) go in as _stdin.
+    """
+
+    def command(self, directory: str) -> StringCommand:
+        """Return files/probe.sh for a configuration directory."""
+        return StringCommand(command("probe", directory))
+
+    def process(self, output: list[str]) -> list[str]:
+        """Return the lines."""
+        return output if output[-1:] == ["end"] else []

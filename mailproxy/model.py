@@ -5,9 +5,19 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetPydanticSchema, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    WrapValidator,
+)
+
+from mailproxy.rollout import Rollout
 
 DatabaseType = Literal["hash", "btree", "lmdb", "cdb", "dbm"]
 
@@ -19,7 +29,7 @@ _PORT = re.compile(r"[0-9]+|[a-z][a-z0-9-]*")
 _TARGET = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Mail transports whose next hop is an SMTP or LMTP destination; the empty name is the default transport.
-_SMTP_CLIENTS = {"", "smtp", "relay", "lmtp"}
+SMTP_CLIENTS = {"", "smtp", "relay", "lmtp"}
 
 
 class Entries(Mapping[str, str]):
@@ -108,7 +118,7 @@ def next_hop(value: str) -> str:
     transport, colon, destination = text.partition(":")
     if not colon or not re.fullmatch(r"[A-Za-z0-9_-]*", transport):
         raise ValueError('expected "transport:next-hop" such as "smtp:[10.1.0.2]"')
-    if transport in _SMTP_CLIENTS and not (transport == "lmtp" and destination.startswith("unix:/")):
+    if transport in SMTP_CLIENTS and not (transport == "lmtp" and destination.startswith("unix:/")):
         _smtp_destination(destination.removeprefix("inet:") if transport == "lmtp" else destination)
     return text
 
@@ -148,14 +158,6 @@ def _is_address(text: str, version: int) -> bool:
 def _refuse_unless(holds: bool, reason: str) -> None:
     if not holds:
         raise ValueError(reason)
-
-
-def wave(value: Any) -> str | int:
-    """Return what names the hosts of a wave, or refuse it."""
-    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    is_share = isinstance(value, str) and (not value.endswith("%") or bool(re.fullmatch(r"100%|[1-9][0-9]?%", value)))
-    _refuse_unless(is_number or is_share, "expected a group, a number of hosts, or a percentage from 1% to 100%")
-    return cast("str | int", value)
 
 
 def alias_name(value: str) -> str:
@@ -266,16 +268,6 @@ Parameters = Annotated[
         Annotated[str, BeforeValidator(_parameter_text), AfterValidator(single_line)],
     ),
 ]
-
-
-class Rollout(BaseModel):
-    """The order of activation: waves by group, number or percentage of hosts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    waves: tuple[Annotated[Any, AfterValidator(wave)], ...] | None = None
-    bake_seconds: Annotated[int, Field(ge=0, strict=True)] = 0
-    max_failures: Annotated[int, Field(ge=0, strict=True)] = 0
 
 
 class DesiredState(BaseModel):

@@ -12,8 +12,9 @@ from mailproxy.syntax import assignments, main_cf_parameters
 MODE = "-rw-r--r--"
 # The name under which main.cf stands that was live before an interrupted change.
 BEFORE_MAIN_CF = "before/main.cf"
-# What stands before the name of a file's content as it was when it was loaded.
+# What stands before the name of a file's content as it was when it was loaded, and as a generation keeps it.
 _LOADED = "loaded/"
+_SAVED = "saved/"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,19 @@ class Foreign:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """A generation that a host keeps: its number, None where it does not keep the one that was asked for; numbers are
+    all that it keeps. One without a manifest was made by hand, and foreign says what it leads to."""
+
+    numbers: tuple[int, ...]
+    number: int | None = None
+    files: dict[str, LiveFile] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict, repr=False)
+    manifest: Manifest | None = None
+    foreign: Foreign | None = None
+
+
+@dataclass(frozen=True)
 class Lock:
     """Who is changing this host: token and holder of the run, its age in seconds, whether a program runs now."""
 
@@ -95,6 +109,7 @@ class ObservedState:
     foreign: Foreign | None = None
     queue: int | None = None
     queued: dict[str, int] | None = None
+    saved: Saved | None = None
 
     @property
     def has_usable_main_cf(self) -> bool:
@@ -176,7 +191,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         defaults=Entries(defaults),
         kept=Entries(kept),
     )
-    own = {name: text for name, text in texts.items() if not name.startswith(_LOADED)}
+    own = {name: text for name, text in texts.items() if not name.startswith((_LOADED, _SAVED))}
     queue = records.get("queue", ["unread"])[0]
     return ObservedState(
         postfix=postfix,
@@ -188,12 +203,35 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         manifest=manifest,
         journal=_pairs(records["journal"]) if "journal" in records else None,
         lock=_lock(records) if "lock" in records else None,
-        loaded_texts={name.removeprefix(_LOADED): text for name, text in texts.items() if name not in own},
+        loaded_texts=_named_below(_LOADED, texts),
         foreign=_foreign(records, parameters) if "effective" in records else None,
         queue=int(queue) if queue.isdigit() else None,
         queued={name: int(count) for name, count in _pairs(records.get("queued", [])).items()}
         if queue.isdigit()
         else None,
+        saved=_saved(records, texts) if "generations" in records else None,
+    )
+
+
+def _named_below(prefix: str, texts: dict[str, str]) -> dict[str, str]:
+    return {name.removeprefix(prefix): text for name, text in texts.items() if name.startswith(prefix)}
+
+
+def _saved(records: dict[str, list[str]], texts: dict[str, str]) -> Saved:
+    numbers = tuple(sorted(int(number) for number in records["generations"][0].split()))
+    if "chosen" not in records:
+        return Saved(numbers)
+    own: dict[str, list[str]] = {}
+    for record in records.get("saved", []):
+        word, _, rest = record.partition(" ")
+        own.setdefault(word, []).append(rest)
+    return Saved(
+        numbers=numbers,
+        number=int(records["chosen"][0]),
+        files=dict(_live_files(own.get("file", []))),
+        texts=_named_below(_SAVED, texts),
+        manifest=_manifest(own.get("manifest", [])),
+        foreign=_foreign(own, ()) if "effective" in own else None,
     )
 
 

@@ -1,62 +1,19 @@
-"""The two steps of a change on a host: stage it, and activate it once every host has staged."""
+"""The steps of a change on a host: stage it, activate it once every host has staged, confirm it once it is proven."""
 
 import time
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Iterable
 
-from pyinfra import context, host, logger, state
-from pyinfra.api import Host, State, StringCommand, operation
+from pyinfra import context, host, state
+from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
-from mailproxy.as_text import visible
 from mailproxy.plan import Plan
+from mailproxy.probe import Outcome, hop_outcomes, verdict
 from mailproxy.program import change, command
-from mailproxy.rollout import Wave
+from mailproxy.proving import is_reachable, proven
+from mailproxy.remote import Ended, Remote, Step
+from mailproxy.rollout import Wave, reason_to_refuse
 from mailproxy.run import Run, run_of
-
-
-class _Program(StringCommand):
-    """A program under files/ that tells the run how it ended, and the user what it printed.
-
-    A host on which it succeeded is added to reached; whatever pyinfra goes on with, only success gets it there.
-    """
-
-    def __init__(self, run: Run, text: str, stdin: str = "", reached: set[str] | None = None):
-        super().__init__(text, _stdin=stdin)
-        self.run = run
-        self.reached = reached
-
-    def execute(self, state: State, host: Host, connector_arguments: Any) -> Any:
-        """Run it; False and a reason in the ledger when it failed or was cut off."""
-        try:
-            status, output = super().execute(state, host, connector_arguments)
-        except BaseException:
-            self.run.fail(host, "the connection was lost or timed out")
-            raise
-        if not status:
-            reason = visible(" ".join(output.stderr_lines).removeprefix("mailproxy: "))
-            self.run.fail(host, reason or "it ended without a reason")
-        elif self.reached is not None:
-            self.run.succeed(host)
-            self.reached.add(host.name)
-        for line in output.stdout_lines:
-            if status and line != "staged":
-                host.log(visible(line))
-        return status, output
-
-
-class _Refuse(PyinfraCommand):
-    """Fail this host with a reason, having touched nothing on it."""
-
-    def __init__(self, reason: str):
-        super().__init__()
-        self.reason = reason
-
-    def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
-        """Say why, and fail; also under --no-wait, where pyinfra does not mark the host by itself."""
-        state.failed_hosts.add(host)
-        host.log_styled(self.reason, fg="red", log_func=logger.error)
-        return False
 
 
 @operation()
@@ -64,44 +21,140 @@ def stage(plan: Plan | None) -> Generator[PyinfraCommand, None, None]:
     """Send a host's change beside its live files, index it and check it there."""
     run = run_of(context.state)
     if plan is None:
-        yield _Refuse(f"nothing was touched: {run.failed[host.name]}")
+        reason = f"nothing was touched: {run.progress.failed[host.name]}"
+        yield Step(lambda remote: remote.complain(reason))
     elif plan.is_empty and host.name in run.stale_locks:
-        yield _Program(run, command("release", plan.directory, run.stale_locks[host.name]))
+        release = command("release", plan.directory, run.stale_locks[host.name])
+        yield Step(lambda remote: not remote.run(release).reason)
     elif plan.is_empty:
         host.noop("it is as declared")
     else:
-        stale = run.stale_locks.get(host.name, "")
-        text = command("stage", plan.directory, run.token, run.holder, stale)
-        yield _Program(run, text, change(plan, run.record), run.staged)
+        yield Step(lambda remote: _stage(run, plan, remote))
 
 
 @operation()
 def activate(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
-    """Swap a staged change in and have Postfix read it, on a host of this wave and after the waves before it."""
+    """Swap a staged change in, have Postfix read it and ask it by SMTP, on a host of this wave.
+
+    Hosts of other waves do nothing in it: pyinfra keeps operations in order only among hosts that have all of them.
+    """
     run = run_of(context.state)
-    before = [name for earlier in run.waves if earlier.number < wave.number for name in earlier.hosts]
-    reason = _reason_to_refuse(run, before) if state.is_executing else ""
-    if reason:
-        run.staged.discard(host.name)
-        yield _Program(run, command("release", plan.directory, run.token))
-        yield _Refuse(f"nothing was activated: {reason}")
+    if host.name not in wave.hosts:
+        host.noop("it is in another wave")
         return
-    if state.is_executing and run.activated.intersection(before):
-        time.sleep(run.bake_seconds)
-    yield _Program(run, command("activate", plan.directory, run.token), reached=run.activated)
+    reason = reason_to_refuse(run.progress, wave, run.waves) if state.is_executing else ""
+    if reason:
+        yield Step(lambda remote: _give_up(run, plan, remote, reason))
+    else:
+        yield Step(lambda remote: _activate(run, plan, remote))
 
 
-def _reason_to_refuse(run: Run, before: list[str]) -> str:
-    """Return why a host may not go live now: another is not staged, or a wave before failed or is not over."""
-    for name, why in run.failed.items():
-        if name not in run.staged and name not in run.left_behind:
-            return f"{name} could not be staged ({why})"
-    badly = [name for name in before if name in run.failed and name not in run.left_behind]
-    if len(badly) > run.max_failures:
-        return f"{badly[0]} failed in an earlier wave ({run.failed[badly[0]]})"
-    for name in run.changing:
-        if name not in run.staged:
-            return f"{name} has not staged its change yet; run without --serial and --no-wait"
-        if name in before and name not in run.activated and name not in run.failed:
-            return f"{name} of an earlier wave is not activated yet; run without --serial and --no-wait"
-    return ""
+@operation()
+def confirm(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
+    """Confirm a change that was activated and proven, once it has baked: until then the host goes back by itself."""
+    run = run_of(context.state)
+    if host.name not in wave.hosts or host.name in run.progress.unproven:
+        host.noop("it is in another wave, or stays as it is")
+    else:
+        yield Step(lambda remote: _confirm(run, plan, wave, remote))
+
+
+def _stage(run: Run, plan: Plan, remote: Remote) -> bool:
+    stale = run.stale_locks.get(remote.host.name, "")
+    text = command("stage", plan.directory, run.token, run.holder, stale)
+    ended = remote.run(text, change(plan, run.record(remote.host)))
+    if ended.reason:
+        return _fail(run, remote, ended.reason)
+    run.succeed(remote.host)
+    run.progress.staged.add(remote.host.name)
+    for line in ended.lines:
+        if line != "staged":
+            remote.say(line)
+    return True
+
+
+def _give_up(run: Run, plan: Plan, remote: Remote, reason: str) -> bool:
+    run.progress.staged.discard(remote.host.name)
+    remote.run(command("release", plan.directory, run.token))
+    return remote.complain(f"nothing was activated: {reason}")
+
+
+def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
+    was_reachable = is_reachable(remote.host)
+    seconds = run.rollout.confirm_seconds
+    ended = remote.run(command("activate", plan.directory, run.token, str(seconds)))
+    if ended.reason:
+        return _fail(run, remote, ended.reason + _going_back(run, ended))
+    run.succeed(remote.host)
+    for line in ended.lines:
+        if not line.startswith("hop "):
+            remote.say(line)
+    hops = [line for line in ended.lines if line.startswith("hop ")]
+    found = [*hop_outcomes(hops, run.rollout.next_hops == "fail"), *proven(remote.host, plan.probes, was_reachable)]
+    if not _judge(run, plan, remote, found):
+        return False
+    run.progress.activated[remote.host.name] = time.monotonic()
+    return True
+
+
+def _confirm(run: Run, plan: Plan, wave: Wave, remote: Remote) -> bool:
+    if run.rollout.bake_seconds:
+        time.sleep(max(0, run.progress.last_activation_of(wave) + run.rollout.bake_seconds - time.monotonic()))
+        if not _judge(run, plan, remote, proven(remote.host, plan.probes, was_reachable=True)):
+            return False
+        if remote.host.name in run.progress.unproven:
+            return True
+    most = str(run.rollout.max_deferred)
+    ended = remote.run(command("settle", plan.directory, run.token, "confirm", most))
+    if ended.reason:
+        return _fail(run, remote, f"not confirmed: {ended.reason}{_going_back(run, ended)}")
+    run.progress.confirmed.add(remote.host.name)
+    return True
+
+
+def _judge(run: Run, plan: Plan, remote: Remote, found: Iterable[Outcome]) -> bool:
+    """Act on what was found: go back where it fails, keep it where it proves nothing; False where it failed."""
+    found = list(found)
+    for outcome in found:
+        if outcome.verdict == "pass":
+            remote.warn(f"warning: {outcome.text}")
+    against = "; ".join(outcome.text for outcome in found if outcome.verdict == "fail")
+    open_questions = "; ".join(outcome.text for outcome in found if outcome.verdict == "inconclusive")
+    match verdict(found):
+        case "fail":
+            text = command("settle", plan.directory, run.token, "undo", f"probe failed: {against}")
+            ended = remote.run(text)
+            return _fail(run, remote, f"probe failed: {against}" if ended.is_lost else ended.reason)
+        case "inconclusive" if run.options.passes_inconclusive:
+            remote.warn(f"inconclusive, and passed as asked for: {open_questions}")
+        case "inconclusive":
+            _keep(run, plan, remote, open_questions)
+    return True
+
+
+def _keep(run: Run, plan: Plan, remote: Remote, why: str) -> None:
+    """Leave a host as it is although nothing was proven: nobody goes back, and nobody goes on."""
+    run.progress.unproven[remote.host.name] = why
+    remote.state.failed_hosts.add(remote.host)
+    ended = remote.run(command("settle", plan.directory, run.token, "keep"))
+    remote.warn(f"inconclusive: {why}")
+    remote.warn(
+        f"it could not be told to stay: {ended.reason}{_going_back(run, ended)}"
+        if ended.reason
+        else "it stays as it is; no later wave follows. To go on all the same: run again with --data inconclusive=pass"
+    )
+
+
+def _going_back(run: Run, ended: Ended) -> str:
+    """Return what becomes of a host that was lost on the way."""
+    if not ended.is_lost:
+        return ""
+    seconds = run.rollout.confirm_seconds
+    if not seconds:
+        return "; it brings to its end what it began, and stays with that: run again to see"
+    return f"; unless it was confirmed, it goes back by itself within {seconds} s: run again to see"
+
+
+def _fail(run: Run, remote: Remote, reason: str) -> bool:
+    run.fail(remote.host, reason)
+    return remote.complain(reason)

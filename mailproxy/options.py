@@ -1,4 +1,4 @@
-"""What the user asks of a run besides the state of the hosts: --data approve=, review=, reviewed= and expect=."""
+"""What the user asks of a run besides the state of the hosts: what --data says, as approve= or review=."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,17 +11,22 @@ from mailproxy.gates import GATES
 
 FORMATS = (".md", ".html", ".json")
 NO_CHANGES = "no_changes"
-_NAMES = ("approve", "review", "reviewed", "expect")
+PASS = "pass"
+_NAMES = ("approve", "review", "reviewed", "expect", "inconclusive")
 
 
 @dataclass(frozen=True)
 class Options:
-    """approved names gates; files are where the review is written; reviewed is the digest that has to be met."""
+    """approved names gates; files are where the review is written; reviewed is the digest that has to be met.
+
+    passes_inconclusive says that a host which could not be proven counts as proven.
+    """
 
     approved: frozenset[str] = frozenset()
     files: tuple[Path, ...] = ()
     reviewed: str = ""
     expects_no_changes: bool = False
+    passes_inconclusive: bool = False
 
 
 def options(given: Mapping[str, Any]) -> Options:
@@ -40,11 +45,20 @@ def options(given: Mapping[str, Any]) -> Options:
     expect = given.get("expect")
     if expect not in (None, NO_CHANGES):
         problems.append(f"expect={expect}: expected {NO_CHANGES}")
+    inconclusive = given.get("inconclusive")
+    if inconclusive not in (None, PASS):
+        problems.append(f"inconclusive={inconclusive}: expected {PASS}")
     if "reviewed" in given and not is_digest(str(given["reviewed"]).strip()):
         problems.append(f"reviewed={given['reviewed']}: expected a digest as a review ends with")
     if problems:
         raise ValueError("\n".join(problems))
-    return Options(frozenset(approved), tuple(files), str(given.get("reviewed", "")).strip(), expect == NO_CHANGES)
+    return Options(
+        approved=frozenset(approved),
+        files=tuple(files),
+        reviewed=str(given.get("reviewed", "")).strip(),
+        expects_no_changes=expect == NO_CHANGES,
+        passes_inconclusive=inconclusive == PASS,
+    )
 
 
 def _misspelled(given: Mapping[str, Any]) -> Iterator[str]:

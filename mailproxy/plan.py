@@ -12,19 +12,18 @@ from mailproxy.gates import Gate, gates
 from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState, Entries, differing
 from mailproxy.observed import ObservedState
+from mailproxy.order import bridged, renames
+from mailproxy.probe import Probes, probes
 from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
-from mailproxy.service import NOTHING, Service, effective, service
+from mailproxy.service import NOTHING, Service, effective, is_applied, service
 from mailproxy.syntax import main_cf_parameters, table_entries
 
 # The files that make up an indexed table, by type (DATABASE_README).
 SUFFIXES = {"hash": ("db",), "btree": ("db",), "lmdb": ("lmdb",), "cdb": ("cdb",), "dbm": ("dir", "pag")}
 # The word of the manifest for the type of the tables: hash and btree share file names.
 TABLE_TYPE = "table_type"
-BRIDGE = "bridge"
 # Why a file is replaced that somebody edited.
 EDITED = "edited on the host since the last rollout"
-# How many of its changed keys a live table is asked for after the swap.
-QUERIES = 3
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,8 @@ class Query:
 class Plan:
     """All that happens on one host, in the order of its fields from files to queries.
 
-    changes says the same in the language of domains, by subject; gates what of it needs approval.
+    changes says the same in the language of domains, by subject; gates what of it needs approval; probes what the host
+    is asked when it is live.
     """
 
     directory: str
@@ -86,11 +86,18 @@ class Plan:
     base: Mapping[str, str | None] = field(default_factory=dict, repr=False)
     loaded: Mapping[str, str] = field(default_factory=dict, repr=False)
     checks_main_cf: bool = False
+    probes: Probes = field(default_factory=Probes, repr=False)
+    # Of a return to an earlier generation: which one, the files that are taken from there, and whether it was made by
+    # hand, so that nothing is to say afterwards that the host is managed.
+    generation: int | None = None
+    copies: tuple[str, ...] = ()
+    is_by_hand: bool = False
 
     @property
     def is_empty(self) -> bool:
-        """Whether the host is as declared already and nothing is left over from an earlier run."""
-        return not (self.files or self.indexes or self.drops or self.repairs) and self.service.action == "none"
+        """Whether the host is as it is to be already and nothing is left over from an earlier run."""
+        done = (self.files, self.indexes, self.copies, self.drops, self.repairs)
+        return not any(done) and self.service.action == "none"
 
 
 @dataclass(frozen=True)
@@ -122,14 +129,15 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         service=action,
         drops=_drops(table_type, observed),
         is_managed=observed.is_managed,
-        repairs=tuple(_repairs(observed)),
+        repairs=tuple(repairs_of(observed)),
         warnings=tuple(_warnings(desired, observed)),
     )
     if plan.is_empty:
         return plan
     found = difference(contents, observed)
     gone, bridge = _bridge(desired, files, indexes, observed)
-    swaps, late_swaps = _swaps(files, indexes, gone, bridge)
+    compiled = {index.table: index.files for index in indexes}
+    swaps, late_swaps = renames(changed, compiled, bool(gone), bridge is not None)
     return dataclasses.replace(
         plan,
         changes=found.changes,
@@ -144,6 +152,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         loaded={**wanted, **observed.postfix.kept, TABLE_TYPE: table_type},
         # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
         checks_main_cf="main.cf" in changed or observed.manifest is None,
+        probes=probes(found, main_cf_parameters(contents["main.cf"].text), observed.journal is not None),
     )
 
 
@@ -211,54 +220,17 @@ def _why_stale(index: Index, observed: ObservedState) -> str:
     return ""
 
 
-def _swaps(
-    files: tuple[FileChange, ...], indexes: tuple[Index, ...], gone: tuple[str, ...], bridge: Entries | None
-) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
-    """Return the renames before and after Postfix reads the change, as pairs of staged and live name.
-
-    Every intermediate state is safe: a domain has its route before it is accepted, and keeps it until it is refused.
-    A table is renamed before its source, as Postfix warns of a table that is older than its source.
-    """
-    changed = [change.desired.name for change in files]
-    parts = {index.table: [*index.files] for index in indexes}
-    for name in TABLES:
-        parts[name] = parts.get(name, []) + ([name] if name in changed else [])
-    first = [] if gone else parts["transport"]
-    names = [
-        *first,
-        *parts["aliases"],
-        *(name for name in ("mynetworks", "relaydomains", "main.cf") if name in changed),
-    ]
-    swaps = [(name, name) for name in names]
-    if bridge:
-        (index,) = (index for index in indexes if index.table == "transport")
-        parts_of_bridge = [(f"{BRIDGE}.{suffix}", f"transport.{suffix}") for suffix in SUFFIXES[index.type]]
-        # With its source: while mail is queued for a removed domain they stay, and say what is live.
-        swaps = [*parts_of_bridge, (BRIDGE, "transport"), *swaps]
-    late = [(name, name) for name in parts["transport"]] if gone else []
-    return tuple(swaps), tuple(late)
-
-
 def _bridge(
     desired: DesiredState, files: tuple[FileChange, ...], indexes: tuple[Index, ...], observed: ObservedState
 ) -> tuple[tuple[str, ...], Entries | None]:
-    """Return whose routes go away, and the routes of both sides where others come or change at the same time."""
+    """Return whose routes go away, and the table that bridges the time until then, None where it is live already."""
     before = next((change.observed for change in files if change.desired.name == "transport"), None)
-    if before is None:
-        return (), None
-    old, new = table_entries(before.text), routes(desired)
-    gone = tuple(key for key in differing(old, new) if key not in new)
-    if not gone:
-        return (), None
-    bridge = _of_both(old, new)
+    gone, bridge = bridged(before.text if before else None, routes(desired))
+    if before is None or bridge is None:
+        return gone, None
     (index,) = (index for index in indexes if index.table == "transport")
-    is_live = bridge == old and not _why_stale(index, observed)
+    is_live = bridge == table_entries(before.text) and not _why_stale(index, observed)
     return gone, None if is_live else bridge
-
-
-@lru_cache(maxsize=64)
-def _of_both(old: Entries, new: Entries) -> Entries:
-    return Entries({**old, **new})
 
 
 def _drops(table_type: str, observed: ObservedState) -> tuple[str, ...]:
@@ -269,22 +241,31 @@ def _drops(table_type: str, observed: ObservedState) -> tuple[str, ...]:
 
 
 def _queries(desired: DesiredState, table_type: str, observed: ObservedState) -> Iterator[Query]:
-    """Yield questions to each table: changed keys, one that stays, and keys that are gone."""
+    """Yield questions to each table."""
     for table, entries in _tables(desired).items():
         before = table_entries(observed.texts[table]) if table in observed.texts and table == "transport" else entries
-        differs = differing(before, entries)
-        gone = [key for key in differs if key not in entries]
-        for key in [*[key for key in differs if key in entries][:QUERIES], *itertools.islice(entries, 1)]:
-            yield Query(table_type, table, key, entries[key])
-        for key in gone[:QUERIES]:
+        yield from queries_of(table_type, table, before, entries)
+
+
+def queries_of(table_type: str, table: str, before: Entries, after: Entries) -> Iterator[Query]:
+    """Yield questions to a table: every key that comes, changes or goes, and one that may have stayed."""
+    differs = differing(before, after)
+    for key in [*(key for key in differs if key in after), *itertools.islice(after, 1)]:
+        yield Query(table_type, table, key, after[key])
+    for key in differs:
+        if key not in after:
             yield Query(table_type, table, key, None)
 
 
-def _repairs(observed: ObservedState) -> Iterator[str]:
-    """Yield what an interrupted run left behind and this one finishes."""
-    if observed.journal is not None:
-        generation = observed.journal.get("generation", "?")
-        yield f"finishes an interrupted change (what was live before it is generation {generation})"
+def repairs_of(observed: ObservedState) -> Iterator[str]:
+    """Yield what an earlier run left behind and this one finishes."""
+    if observed.journal is None:
+        return
+    before = f"(what was live before it is generation {observed.journal.get('generation', '?')})"
+    if is_applied(observed):
+        yield f"proves a change that is live and was never proven {before}"
+    else:
+        yield f"finishes an interrupted change {before}"
 
 
 def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:

@@ -8,10 +8,17 @@ from pathlib import Path
 
 from mailproxy.check import local_targets
 from mailproxy.model import DesiredState
-from mailproxy.plan import BRIDGE, Plan, listing_digest
-from mailproxy.render import TEMPLATE_PARAMETERS, rendered_without_host, transport_table
+from mailproxy.order import BRIDGE
+from mailproxy.plan import TABLE_TYPE, Plan, Query, listing_digest
+from mailproxy.render import TEMPLATE_PARAMETERS, Content, rendered_without_host, transport_table
 
 PROGRAMS = Path(__file__).parent.parent / "files"
+# What stands before a program, besides common.sh.
+_PARTS = {
+    "activate": ("transaction", "probing"),
+    "settle": ("transaction", "probing"),
+    "probe": ("probing",),
+}
 
 
 def command(program: str, *arguments: str) -> str:
@@ -22,7 +29,8 @@ def command(program: str, *arguments: str) -> str:
 @cache
 def _text(program: str) -> str:
     """Return a program behind what they all begin with, less the comments, which no host needs."""
-    text = (PROGRAMS / "common.sh").read_text() + (PROGRAMS / f"{program}.sh").read_text()
+    parts = ("common", *_PARTS.get(program, ()), program)
+    text = "".join((PROGRAMS / f"{part}.sh").read_text() for part in parts)
     return "".join(f"{line}\n" for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
 
 
@@ -44,6 +52,11 @@ def expectation(desired: DesiredState, with_queue: bool = False) -> str:
     return _lines([*wanted, *accounts, *asked, *extra])
 
 
+def expectation_of_generation(number: int | None) -> str:
+    """Return the input of observe.sh that tells all that is live, and a generation: None is the last one."""
+    return _lines([f"generation {'last' if number is None else number}", "queue"])
+
+
 def change(plan: Plan, record: Mapping[str, str]) -> str:
     """Return the input of stage.sh, whose manual page describes it; record is what the host keeps of this run."""
     return _lines(_records(plan, record))
@@ -53,33 +66,44 @@ def _records(plan: Plan, record: Mapping[str, str]) -> Iterator[str]:
     for name, digest in plan.base.items():
         yield f"base {name} {digest or 'absent'}"
     for file in plan.files:
-        yield from _file(file.desired.name, file.desired.text)
+        yield from _file(file.desired.name, file.desired)
+    yield from (f"copy {name} {plan.generation}" for name in plan.copies)
     if plan.bridge is not None:
-        yield from _file(BRIDGE, transport_table(plan.bridge).text)
+        yield from _file(BRIDGE, transport_table(plan.bridge))
+        yield f"table {BRIDGE} {plan.loaded[TABLE_TYPE]} {len(plan.bridge)} {listing_digest(plan.bridge)}"
     for index in plan.indexes:
         yield f"table {index.table} {index.type} {len(index.entries)} {listing_digest(index.entries)}"
-        if plan.bridge is not None and index.table == "transport":
-            yield f"table {BRIDGE} {index.type} {len(plan.bridge)} {listing_digest(plan.bridge)}"
     if plan.checks_main_cf:
         yield "check main.cf"
     for repair in plan.repairs:
         yield f"note {repair}"
     yield from (f"loaded {name} {value}" for name, value in plan.loaded.items())
+    yield from ["by-hand"] * plan.is_by_hand
     yield from (f"record {name} {value}" for name, value in record.items())
     yield from (f"gone {domain}" for domain in plan.gone)
     yield from (f"swap {staged} {live}" for staged, live in plan.swaps)
     yield f"service {plan.service.action}"
     yield from (f"swap {staged} {live}" for staged, live in plan.late_swaps)
     yield from (f"drop {name}" for name in plan.drops)
-    for query in plan.queries:
-        answer = "miss" if query.value is None else f"hit {query.value}"
-        yield f"query {query.type} {query.table} {query.key} {answer}"
+    yield from _questions(plan.queries, plan.probes.hops)
     yield "end"
 
 
-def _file(name: str, text: str) -> Iterator[str]:
-    yield f"file {name} {text.count(chr(10))}"
-    yield text.removesuffix("\n")
+def questions(queries: Iterable[Query], hops: Iterable[str]) -> str:
+    """Return the input of probe.sh."""
+    return _lines(_questions(queries, hops))
+
+
+def _questions(queries: Iterable[Query], hops: Iterable[str]) -> Iterator[str]:
+    for query in queries:
+        answer = "miss" if query.value is None else f"hit {query.value}"
+        yield f"query {query.type} {query.table} {query.key} {answer}"
+    yield from (f"hop {hop}" for hop in hops)
+
+
+def _file(name: str, content: Content) -> Iterator[str]:
+    yield f"file {name} {content.text.count(chr(10))} {content.digest}"
+    yield content.text.removesuffix("\n")
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pyinfra.api import Host, State
 from pyinfra.api.facts import get_fact
 
-from mailproxy.facts import Observation
+from mailproxy.facts import MailService, Observation
 from mailproxy.observed import ObservedState, Unread
 
 
@@ -31,6 +31,14 @@ class Reading:
             found = None
         self._found[host.name] = found or Unread("it could not be read (the reason stands above)")
         return self._found[host.name]
+
+    def ask(self, host: Host, directory: str, questions: str) -> list[str]:
+        """Ask a host about its own mail service (files/probe.sh); empty where it does not answer."""
+        arguments = {"directory": directory, "_stdin": questions}
+        try:
+            return get_fact(host.state, host, MailService, kwargs=arguments, apply_failed_hosts=False) or []
+        except EOFError:
+            return []
 
     @property
     def is_complete(self) -> bool:

@@ -19,7 +19,7 @@ Status = Literal["failed", "by hand", "adopting", "change", "same"]
 Kind = Literal["blocked", "gate", "warning", "repair", "effect"]
 Group = TypeVar("Group", bound=Hashable)
 
-CAUSES: tuple[Cause, ...] = ("declared", "by hand", "adopting")
+CAUSES: tuple[Cause, ...] = ("declared", "by hand", "adopting", "returning")
 # Stands for a host's own name where it is a value, so that a change of many hosts is one.
 _HOST_NAME = "<the host's name>"
 
@@ -78,6 +78,7 @@ class Review:
     waves: tuple[Wave, ...]
     groups: Mapping[str, Sequence[str]]
     digest: str
+    settled: str = "as declared"
 
     def count(self, *statuses: Status) -> int:
         """Return how many hosts are of one of these statuses."""
@@ -104,8 +105,12 @@ def review(
     groups: Mapping[str, Sequence[str]],
     approved: Collection[str],
     digest: str,
+    settled: str = "as declared",
 ) -> Review:
-    """Return the review of a fleet: outcomes by host name in the inventory's order, names of approved gates."""
+    """Return the review of a fleet: outcomes by host name in the inventory's order, names of approved gates.
+
+    settled says what a host is that has nothing to do.
+    """
     wave_of = {name: wave.number for wave in waves for name in wave.hosts}
     hosts = tuple(_host(name, outcome, wave_of.get(name, 1)) for name, outcome in outcomes.items())
     plans = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Plan)}
@@ -123,6 +128,7 @@ def review(
         waves=tuple(waves),
         groups=groups,
         digest=digest,
+        settled=settled,
     )
 
 
@@ -197,7 +203,8 @@ def _findings(outcome: Outcome) -> Iterator[Finding]:
         is_due = index.table in changed or not outcome.is_managed
         yield Finding("effect" if is_due else "repair", text, ())
     for name in outcome.drops:
-        yield Finding("effect", f"remove {name}: nothing reads it any more", ())
+        why = "nothing reads it any more" if outcome.generation is None else "it was not there then"
+        yield Finding("effect", f"remove {name}: {why}", ())
     if not outcome.is_empty:
         action = "leave Postfix alone" if outcome.service.action == "none" else f"{outcome.service.action} Postfix"
         is_repair = outcome.service.action == "start" or (not outcome.files and outcome.service.action != "none")

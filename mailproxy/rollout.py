@@ -1,13 +1,51 @@
-"""The order of activation: waves of hosts."""
+"""The order of activation: waves of hosts, and what stops it."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, cast
 
-from mailproxy.model import Rollout
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 CANARY = "canary"
+
+
+def wave(value: Any) -> str | int:
+    """Return what names the hosts of a wave, or refuse it."""
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    is_share = isinstance(value, str) and (not value.endswith("%") or bool(re.fullmatch(r"100%|[1-9][0-9]?%", value)))
+    if not (is_number or is_share):
+        raise ValueError("expected a group, a number of hosts, or a percentage from 1% to 100%")
+    return cast("str | int", value)
+
+
+Count = Annotated[int, Field(ge=0, strict=True)]
+
+
+class Rollout(BaseModel):
+    """The order of activation, by group, number or percentage of hosts, and what stops it.
+
+    A host goes back by itself unless it is confirmed within confirm_seconds of its activation (0: never by itself).
+    next_hops says whether a next hop that does not answer fails its host; max_deferred by how many messages the
+    deferred queue may grow until a host is confirmed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    waves: tuple[Annotated[Any, AfterValidator(wave)], ...] | None = None
+    bake_seconds: Count = 0
+    max_failures: Count = 0
+    confirm_seconds: Count = 300
+    next_hops: Literal["warn", "fail"] = "warn"
+    max_deferred: Count = 100
+
+    @model_validator(mode="after")
+    def _bakes_before_it_goes_back(self) -> "Rollout":
+        if 0 < self.confirm_seconds <= self.bake_seconds:
+            found = f"found {self.confirm_seconds}, with bake_seconds of {self.bake_seconds}"
+            raise ValueError(f"hosts would go back while they bake: expected longer confirm_seconds, {found}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -55,3 +93,49 @@ def _chosen(wave: str | int, left: list[str], total: int, groups: Mapping[str, S
         raise ValueError(f"wave {wave!r}: expected a group of the inventory, a number of hosts or a percentage")
     members = set(groups[wave])
     return [host for host in left if host in members]
+
+
+@dataclass
+class Progress:
+    """How far the hosts of a rollout have come, by name; changing are those that have a change.
+
+    failed says why a host did not get to where it should, left_behind those whose failure was approved; activated is
+    the time of it (monotonic seconds), unproven says why an activated host was kept without a proof.
+    """
+
+    changing: tuple[str, ...]
+    max_failures: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    left_behind: set[str] = field(default_factory=set)
+    staged: set[str] = field(default_factory=set)
+    activated: dict[str, float] = field(default_factory=dict)
+    unproven: dict[str, str] = field(default_factory=dict)
+    confirmed: set[str] = field(default_factory=set)
+
+    def last_activation_of(self, wave: Wave) -> float:
+        """Return when the last host of a wave was activated: from then on it bakes."""
+        return max((self.activated[name] for name in wave.hosts if name in self.activated), default=0)
+
+
+def reason_to_refuse(progress: Progress, wave: Wave, order: Sequence[Wave]) -> str:
+    """Return why a host may not go live in a wave now, '' where it may.
+
+    Another host is not staged, or the waves before are not over: too many failed, one proved nothing, or is not
+    confirmed.
+    """
+    for name, why in progress.failed.items():
+        if name not in progress.staged and name not in progress.left_behind:
+            return f"{name} could not be staged ({why})"
+    before = [name for earlier in order if earlier.number < wave.number for name in earlier.hosts]
+    badly = [name for name in before if name in progress.failed and name not in progress.left_behind]
+    if len(badly) > progress.max_failures:
+        return f"{badly[0]} failed in an earlier wave ({progress.failed[badly[0]]})"
+    for name in before:
+        if name in progress.unproven:
+            return f"{name} of an earlier wave proved nothing ({progress.unproven[name]})"
+    for name in progress.changing:
+        if name not in progress.staged:
+            return f"{name} has not staged its change yet; run without --serial and --no-wait"
+        if name in before and name not in progress.confirmed and name not in progress.failed:
+            return f"{name} of an earlier wave is not confirmed yet; run without --serial and --no-wait"
+    return ""

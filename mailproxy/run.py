@@ -4,31 +4,31 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import click
-from pyinfra.api import Host, State
+from pyinfra.api import Host, Inventory, State
 
 from mailproxy.as_html import as_html, problem_as_html
 from mailproxy.as_json import as_json, problem_as_json
 from mailproxy.as_markdown import as_markdown, problem_as_markdown
 from mailproxy.as_text import Style, lines
 from mailproxy.commit import commit_at
-from mailproxy.declaration import DeclarationError, declared, groups_of
-from mailproxy.digest import Fingerprint, differences, digest, fingerprint
+from mailproxy.declaration import DeclarationError, groups_of
+from mailproxy.digest import Fingerprint, differences, digest
+from mailproxy.goal import Declared, Goal
 from mailproxy.holder import is_stale, this_process
-from mailproxy.model import DesiredState, Rollout
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.options import Options, options
-from mailproxy.plan import Plan, planned
-from mailproxy.program import expectation, programs_digest
+from mailproxy.plan import Plan
+from mailproxy.program import programs_digest
 from mailproxy.reading import Reading
 from mailproxy.review import Outcome, Review, review
-from mailproxy.rollout import Wave, waves
+from mailproxy.rollout import Progress, Wave, waves
 from mailproxy.stop import StopError
 
 _runs: WeakKeyDictionary[State, "Run"] = WeakKeyDictionary()
@@ -51,54 +51,55 @@ _COLOURS: Mapping[Style, Mapping[str, Any]] = {
 
 
 class Run:
-    """The ledger of one run. Hosts are known by name; failed says why a host did not get to where it should."""
+    """The ledger of one run: what is declared, what was found and planned, how far each host has come, by its name."""
 
-    def __init__(self, state: State):
+    def __init__(self, state: State, make_goal: Callable[[Inventory, Sequence[Host]], Goal] = Declared):
         self.state = state
         self.options = _options(state)
         self.group_data = _group_data_directories()
         self.reading = Reading(state)
         self.hosts = self.reading.hosts
-        self.desired = self._declared()
+        self.goal = self._goal(make_goal)
         self.token = os.urandom(8).hex()
         self.holder = this_process()
         self.outcomes: dict[str, Outcome] = {}
         self.stale_locks: dict[str, str] = {}
-        self.left_behind: set[str] = set()
-        self.staged: set[str] = set()
-        self.activated: set[str] = set()
-        self.failed: dict[str, str] = {}
+        self.digest = ""
+        self.rollout = self.goal.rollout
+        self.progress = Progress((), self.rollout.max_failures)
         for host in self.hosts:
             found = self.reading.observed.get(host.name)
             if isinstance(found, Unread):
                 self._settle(host, found)
-        first = next(iter(self.desired.values()), None)
-        rollout = (first.rollout if first else None) or Rollout()
         self.groups = groups_of(state.inventory)
-        self.max_failures, self.bake_seconds = rollout.max_failures, rollout.bake_seconds
-        self.waves: tuple[Wave, ...] = waves(rollout, [host.name for host in self.hosts], self.groups)
+        self.waves: tuple[Wave, ...] = waves(self.rollout, [host.name for host in self.hosts], self.groups)
 
-    def _declared(self) -> dict[str, DesiredState]:
+    def _goal(self, make_goal: Callable[[Inventory, Sequence[Host]], Goal]) -> Goal:
         try:
-            return declared(self.state.inventory, self.hosts)
+            return make_goal(self.state.inventory, self.hosts)
         except DeclarationError as error:
             for file in self.options.files:
                 _write(file, _PROBLEM_VIEWS[file.suffix](error.message))
             raise
 
+    def record(self, host: Host) -> Mapping[str, str]:
+        """Return what a host keeps of its activation: who did it, from which commit, after which review."""
+        observed = self.reading.observed[host.name]
+        own = self.goal.record(host.name, observed) if isinstance(observed, ObservedState) else {}
+        found = {"by": self.holder, "commit": self._commit, "review": self.digest, **own}
+        return {name: value for name, value in found.items() if value}
+
     @cached_property
-    def record(self) -> Mapping[str, str]:
-        """What the hosts keep of an activation: who did it, and from which commit of what is declared."""
-        directory = Path(self.group_data[-1]) if self.group_data else Path.cwd()
-        return {"by": self.holder} | ({"commit": commit} if (commit := commit_at(directory)) else {})
+    def _commit(self) -> str:
+        return commit_at(Path(self.group_data[-1]) if self.group_data else Path.cwd())
 
     def plan(self, host: Host) -> Plan | None:
         """Observe a host and return its plan, None where none can be made. The last host concludes the review."""
-        observed = self.reading.read(host, expectation(self.desired[host.name]))
+        observed = self.reading.read(host, self.goal.expectation(host.name))
         if isinstance(observed, ObservedState) and observed.lock is not None and is_stale(observed.lock):
             self.stale_locks[host.name] = observed.lock.token
             observed = dataclasses.replace(observed, lock=dataclasses.replace(observed.lock, stale=True))
-        outcome = planned(self.desired[host.name], observed) if isinstance(observed, ObservedState) else observed
+        outcome = self.goal.plan(host.name, observed) if isinstance(observed, ObservedState) else observed
         self._settle(host, outcome)
         if self.reading.is_complete:
             self._conclude()
@@ -109,17 +110,19 @@ class Run:
         if not isinstance(outcome, Plan):
             self.fail(host, outcome.reason)
             if isinstance(outcome, Unread) and "unreachable" in self.options.approved:
-                self.left_behind.add(host.name)
+                self.progress.left_behind.add(host.name)
 
     def _conclude(self) -> None:
         """Show the review of the fleet, write it where it was asked for, and stop unless all is as it has to be."""
         order = {name: f"{wave.number} of {len(self.waves)}" for wave in self.waves for name in wave.hosts}
         fingerprints = {
-            name: fingerprint(self.desired[name], observed, f"{order[name]} {programs_digest()}")
+            name: self.goal.fingerprint(name, observed, f"{order[name]} {programs_digest()}")
             for name, observed in self.reading.observed.items()
         }
         outcomes = {host.name: self.outcomes[host.name] for host in self.hosts}
-        found = review(outcomes, self.waves, self.groups, self.options.approved, digest(fingerprints))
+        self.digest = digest(fingerprints)
+        self.progress.changing = tuple(host.name for host in self.hosts if self.has_change(host))
+        found = review(outcomes, self.waves, self.groups, self.options.approved, self.digest, self.goal.settled)
         _print(found, with_files=bool(self.state.config.DIFF))
         for file in self.options.files:
             _write(file, _VIEWS[file.suffix](found))
@@ -147,13 +150,13 @@ class Run:
 
     def fail(self, host: Host, reason: str) -> None:
         """Record that a host did not get to where it should: nothing goes live after that."""
-        self.failed[host.name] = reason
+        self.progress.failed[host.name] = reason
         # pyinfra's exit status follows from this; the host stays active, so that its operations can say why.
         host.state.failed_hosts.add(host)
 
     def succeed(self, host: Host) -> None:
         """Take back a failure that a retry has made good."""
-        self.failed.pop(host.name, None)
+        self.progress.failed.pop(host.name, None)
         host.state.failed_hosts.discard(host)
 
     def has_change(self, host: Host) -> bool:
@@ -161,16 +164,11 @@ class Run:
         outcome = self.outcomes.get(host.name)
         return isinstance(outcome, Plan) and not outcome.is_empty
 
-    @property
-    def changing(self) -> list[str]:
-        """The names of the hosts that have a change, in the inventory's order."""
-        return [host.name for host in self.hosts if self.has_change(host)]
 
-
-def run_of(state: State) -> Run:
-    """Return the run of a pyinfra state; the first call checks every host's declaration and may raise."""
+def run_of(state: State, make_goal: Callable[[Inventory, Sequence[Host]], Goal] = Declared) -> Run:
+    """Return the run of a pyinfra state; the first call says what it is for, checks what is declared, and may raise."""
     if state not in _runs:
-        _runs[state] = Run(state)
+        _runs[state] = Run(state, make_goal)
     return _runs[state]
 
 

@@ -46,14 +46,21 @@ def service(
     read_once = [name for name in READ_ONCE if name in changed]
     if read_once:
         return Service("reload", f"{', '.join(read_once)} {'changes' if len(read_once) == 1 else 'change'}")
-    if observed.journal is not None:
+    if observed.journal is not None and not is_applied(observed):
         return Service("reload", "an interrupted change may not have been loaded")
     if observed.manifest is None:
         return Service("reload", "nothing says that Postfix has loaded these files")
-    pending = [name for name in READ_ONCE if observed.manifest.digests.get(name) != contents[name].digest]
+    pending = [
+        name for name in READ_ONCE if name in contents and observed.manifest.digests.get(name) != contents[name].digest
+    ]
     if pending:
         return Service("reload", f"Postfix has not loaded the {', '.join(pending)} on the disk")
     return Service("none", "Postfix notices changed tables by itself") if changed else NOTHING
+
+
+def is_applied(observed: ObservedState) -> bool:
+    """Whether the journal says that its change went live as a whole, with a manifest, and only waits to be proven."""
+    return observed.journal is not None and "applied" in observed.journal and observed.manifest is not None
 
 
 def _before(observed: ObservedState) -> dict[str, str]:

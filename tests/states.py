@@ -5,12 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mailproxy.digest import digest, fingerprint
-from mailproxy.model import DesiredState, Entries, Rollout
+from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
 from mailproxy.plan import TABLE_TYPE, planned
 from mailproxy.render import TABLES, Content, HostPostfix, rendered
 from mailproxy.review import Review, review
-from mailproxy.rollout import waves
+from mailproxy.rollout import Rollout, waves
 from mailproxy.service import RESTART_PARAMETERS
 
 GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}

@@ -2,8 +2,7 @@
 
 import pytest
 
-from mailproxy.model import Rollout
-from mailproxy.rollout import waves
+from mailproxy.rollout import Rollout, waves
 
 HOSTS = [f"mx{number}" for number in range(1, 11)]
 GROUPS = {"canary": ["mx3"], "east": ["mx2", "mx1", "mx3"]}

@@ -194,6 +194,17 @@ def replaced(host: Host, program: str, script: str) -> Iterator[None]:
         aside.rename(path)
 
 
+@contextlib.contextmanager
+def program_at_work(host: Host) -> Iterator[int]:
+    """Keep a process on a host that looks like a program of ours at work; yields its number there."""
+    script = "sh -c 'PRIVATE=.mailproxy; sleep 100; :' >/dev/null 2>&1 & echo $!"
+    pid = int(host.run(["sh", "-c", script]).stdout)
+    try:
+        yield pid
+    finally:
+        host.run(["kill", str(pid)])
+
+
 def wait_for(host: Host, path: str) -> None:
     """Wait until a file whose path matches a pattern is there on a host."""
     deadline = time.monotonic() + 60

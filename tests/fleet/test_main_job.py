@@ -323,7 +323,7 @@ def test_what_the_host_says_of_its_own_installation_is_kept(newcomer: Controller
     newcomer.assert_converged()
 
 
-def test_a_host_takes_one_message_to_observe_one_to_stage_and_one_to_activate(controller: Controller) -> None:
+def test_a_host_takes_one_message_each_to_observe_to_stage_to_activate_and_to_confirm(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
     counting = "#!/bin/sh\nprintf 'command\\n' >>/var/log/commands\nexec /bin/sh \"$@\"\n"
     (host.root / "usr/local/bin/counting-sh").write_text(counting)
@@ -334,7 +334,7 @@ def test_a_host_takes_one_message_to_observe_one_to_stage_and_one_to_activate(co
         assert host.run(["cat", "/var/log/commands"]).stdout.count("command") == 1
         controller.declare(relay_domains={**GUIDE, "counted.example": "smtp:[10.1.0.2]"})
         controller.roll_out()
-        assert host.run(["cat", "/var/log/commands"]).stdout.count("command") == 1 + 3
+        assert host.run(["cat", "/var/log/commands"]).stdout.count("command") == 1 + 4
     finally:
         host.run(["usermod", "-s", "/bin/bash", "root"])
     assert "subsystem request" not in host.run(["cat", "/var/log/mail.log"]).stdout

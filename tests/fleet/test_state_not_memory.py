@@ -17,6 +17,7 @@ from tests.fleet.controller import (
     assert_tables_match,
     live,
     private_names,
+    program_at_work,
     replaced,
     reply_to,
     tree,
@@ -286,9 +287,10 @@ def test_a_lock_of_a_program_that_runs_on_the_host_is_never_taken_over(controlle
     host = controller.fleet.hosts[1]
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
     dead = f"root@{os.uname().nodename} process 4194304 of {boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
-    put_lock(host, holder=dead, since=int(time.time()), pid=1)
     controller.declare(relay_domains=ADDED)
-    result = controller.run("-y")
+    with program_at_work(host) as pid:
+        put_lock(host, holder=dead, since=int(time.time()), pid=pid)
+        result = controller.run("-y")
     assert result.status == 1
     assert f"a change by {dead}" in result.log
     assert "is running on this host; nothing was touched" in result.log
@@ -384,9 +386,10 @@ def test_a_lock_is_not_cleared_up_under_a_program_that_its_dead_controller_left_
     host = controller.fleet.hosts[1]
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
     dead = f"root@{os.uname().nodename} process 4194304 of {boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
-    put_lock(host, holder=dead, since=int(time.time()), pid=1)
-    controller.run("-y")
-    assert "lock" in private_names(host)
+    with program_at_work(host) as pid:
+        put_lock(host, holder=dead, since=int(time.time()), pid=pid)
+        controller.run("-y")
+        assert "lock" in private_names(host)
     put_lock(host, holder=dead, since=int(time.time()))
     controller.roll_out()
     assert private_names(host) == AT_REST

@@ -1,0 +1,65 @@
+# shellcheck shell=sh
+# NAME
+#   settle.sh - end a change that was activated: confirm it, keep it as it is, or put back what was live before
+# SYNOPSIS
+#   settle.sh DIRECTORY TOKEN confirm MOST
+#   settle.sh DIRECTORY TOKEN keep
+#   settle.sh DIRECTORY TOKEN undo REASON
+# DESCRIPTION
+#   confirm: nobody goes back any more. Where the deferred queue has grown by more than MOST messages since the
+#   activation, the change is undone instead.
+#   keep: it was not proven, and stays: its watcher ends, but the journal tells the next run that nothing was proven.
+#   undo: the generation that was live before is put back and loaded.
+#   In each case the lock is released.
+# EXIT STATUS
+#   see common.sh: 0, 14, 15, 16, 69
+
+directory=$1 token=$2 what=$3 argument=${4:-}
+scratch=$PRIVATE/restore
+# How many generations are kept besides the first.
+KEPT=10
+
+# prune - keep generation 0, what was there before us, and the last ones.
+prune() {
+    saved_generations | sed 1d | sort -rn | sed "1,${KEPT}d" | while read -r number; do
+        rm -rf "${generations:?}/$number"
+    done
+}
+
+# confirm - the change stays.
+confirm() {
+    grown=$(($(deferred_messages) - $(journal_value deferred)))
+    [ "$grown" -le "$argument" ] ||
+        undo "the deferred queue grew by $grown messages since the activation, expected $argument at the most"
+    rm -f "$PRIVATE/journal"
+    rm -rf "$PRIVATE/restore"
+    note_in_syslog "confirmed generation $((generation + 1))"
+    prune
+}
+
+# finish - the lock is over, whatever happened.
+finish() {
+    status=$?
+    trap - EXIT
+    unclaim
+    release_lock "$token"
+    exit "$status"
+}
+
+cd "$directory" || fail 69 "cannot enter $directory"
+daemons=$(postconf -d -h daemon_directory)
+trap '' HUP INT TERM PIPE
+claim "$$" || fail 16 'another program is at work on this change; run again to see what became of it'
+trap finish EXIT
+generation=$(journal_value generation)
+is_unsettled ||
+    fail 16 'the change is not waiting any more: it was not confirmed in time and put back, or another run took over'
+case $what in
+    confirm) confirm ;;
+    keep)
+        echo 'verdict inconclusive' >>"$PRIVATE/journal"
+        note_in_syslog "kept generation $((generation + 1)), though nothing proved it"
+        ;;
+    undo) undo "$argument" ;;
+    *) fail 64 "asked to $what, expected confirm, keep or undo" ;;
+esac

@@ -1,0 +1,203 @@
+# shellcheck shell=sh
+# NAME
+#   transaction.sh - what a change on a host is made of: one who decides about it, Postfix's service, and the way back
+# SYNOPSIS
+#   put between common.sh and the text of activate.sh or settle.sh; never run by itself
+# DESCRIPTION
+#   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons, where
+#   the daemons are as compiled in; $scratch, a directory for what programs say.
+#   The journal lies there from before the first rename until the change is confirmed or undone. It has a line for each:
+#   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, note TEXT; then "late yes" when routes have
+#   gone, "applied yes" when all of it is live and answers, "deferred MESSAGES" of that time, and "verdict inconclusive"
+#   when it was kept though nothing proved it.
+
+generations=$PRIVATE/generations
+
+# journal_value KEY - print what the journal says of KEY; nothing without a journal. Read by the shell itself, as the
+# watcher asks every second.
+journal_value() {
+    [ -f "$PRIVATE/journal" ] || return 0
+    while read -r key value; do
+        if [ "$key" = "$1" ]; then
+            printf '%s\n' "$value"
+            return 0
+        fi
+    done <"$PRIVATE/journal"
+}
+
+# is_unsettled - whether the journal is of this run and still waits for somebody to confirm or undo it.
+is_unsettled() {
+    [ "$(journal_value token)" = "$token" ] && [ -z "$(journal_value verdict)" ]
+}
+
+# claim PID - become the only one who works on what the journal says, or fail after a minute of another who does.
+# A hard link appears with its content or not at all, and fails where a claim is already.
+claim() {
+    printf '%s\n' "$1" >"$PRIVATE/settling.$1" || return 1
+    tries=60
+    until ln "$PRIVATE/settling.$1" "$PRIVATE/settling" 2>/dev/null; do
+        other=
+        read -r other 2>/dev/null <"$PRIVATE/settling" || :
+        if is_at_work "$other"; then
+            sleep 1
+        else
+            # It died while it was at work.
+            rm -f "$PRIVATE/settling"
+        fi
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || break
+    done
+    rm -f "$PRIVATE/settling.$1"
+    [ "$tries" -gt 0 ]
+}
+
+# unclaim - let others work on it.
+unclaim() {
+    rm -f "$PRIVATE/settling"
+}
+
+# with_service_manager ACTION - start or stop Postfix the way this system would.
+with_service_manager() {
+    if [ -d /run/systemd/system ]; then
+        systemctl "$1" postfix
+    elif command -v rcctl >/dev/null; then
+        rcctl "$1" postfix
+    elif [ -x /etc/init.d/postfix ]; then
+        /etc/init.d/postfix "$1"
+    else
+        postfix -c "$PWD" "$1"
+    fi
+}
+
+# wait_for yes|no - wait until the master process runs, or has gone, for at most 15 seconds.
+wait_for() {
+    tries=15
+    while :; do
+        if master_runs "$daemons"; then is=yes; else is=no; fi
+        [ "$is" != "$1" ] || return 0
+        [ "$tries" -gt 0 ] || return 1
+        tries=$((tries - 1))
+        sleep 1
+    done
+}
+
+# stop - stop Postfix, also one that its service manager knows nothing of.
+stop() {
+    with_service_manager stop || :
+    ! master_runs "$daemons" || postfix -c "$PWD" stop
+    wait_for no
+}
+
+# serve none|reload|restart|start - make Postfix read what is live. A stopped Postfix is always started.
+serve() {
+    action=$1
+    if [ "$action" != start ] && ! master_runs "$daemons"; then
+        action=start
+    fi
+    case $action in
+        none) return 0 ;;
+        reload) postfix -c "$PWD" reload ;;
+        restart) stop && with_service_manager start ;;
+        start) with_service_manager start ;;
+    esac >"$scratch/said" 2>&1 </dev/null || return 1
+    wait_for yes
+}
+
+# saved_generations - print the numbers of the saved generations in ascending order.
+saved_generations() {
+    for path in "$generations"/*; do
+        case ${path##*/} in
+            *[!0-9]*) ;;
+            *) printf '%s\n' "${path##*/}" ;;
+        esac
+    done | sort -n
+}
+
+# copy FILE COPY - copy a file; where there is no room for that, a second name for it will do.
+copy() {
+    cp -p "$1" "$2" 2>/dev/null && return 0
+    rm -f "$2"
+    ln "$1" "$2"
+}
+
+# put_back NAME - rename a copy of a saved file, if there is one, into place.
+put_back() {
+    [ -f "$saved/$1" ] || return 0
+    copy "$saved/$1" "$PRIVATE/restore/$1" && mv -f "$PRIVATE/restore/$1" "$1"
+}
+
+# put_routes_back - put back everything but what accepts mail.
+put_routes_back() {
+    for path in "$saved"/*; do
+        case ${path##*/} in
+            '*' | manifest | loaded | relaydomains | main.cf) ;;
+            *) put_back "${path##*/}" || return 1 ;;
+        esac
+    done
+}
+
+# put_acceptance_back - put back what accepts mail, and have it read.
+put_acceptance_back() {
+    put_back relaydomains && put_back main.cf || return 1
+    action=$(journal_value service)
+    [ "${action:-none}" != none ] || action=reload
+    serve "$action"
+}
+
+# put_records_back - what Postfix has loaded is again what it was then. Where that cannot be written it is forgotten,
+# and the next run has everything loaded anew.
+put_records_back() {
+    for name in $FILES; do
+        was=$saved/loaded/$name
+        [ -f "$was" ] || was=$saved/$name
+        if [ -f "$was" ] && [ -d "$PRIVATE/loaded" ]; then
+            copy "$was" "$PRIVATE/restore/$name" || return 1
+            mv -f "$PRIVATE/restore/$name" "$PRIVATE/loaded/$name" || return 1
+        fi
+    done
+    if [ -f "$saved/manifest" ] && copy "$saved/manifest" "$PRIVATE/restore/manifest"; then
+        mv -f "$PRIVATE/restore/manifest" "$PRIVATE/manifest"
+    else
+        rm -f "$PRIVATE/manifest"
+    fi
+}
+
+# restore - put the saved generation back, by rename as well, and have it read. Of what was added the acceptance goes
+# before the route; where routes have gone already, they come back before their domains are accepted again.
+# Called as a condition, where a shell ignores set -e: every step says || return.
+restore() {
+    saved=$generations/$generation
+    [ -d "$saved" ] || return 1
+    [ -d "$PRIVATE/restore" ] || mkdir "$PRIVATE/restore" || return 1
+    if [ -n "$(journal_value late)" ]; then
+        put_routes_back && put_acceptance_back || return 1
+    else
+        put_acceptance_back && put_routes_back || return 1
+    fi
+    for name in $(live_names); do
+        [ -f "$saved/$name" ] || rm -f "$name" || return 1
+    done
+    put_records_back || return 1
+    rm -rf "$PRIVATE/restore"
+}
+
+# go_back REASON - restore, and settle the change with that. What is live again is no longer the past; only what was
+# there before us is kept in any case.
+go_back() {
+    if restore && rm -f "$PRIVATE/journal"; then
+        note_in_syslog "restored generation $generation: $1"
+        [ "$generation" = 0 ] || rm -rf "${generations:?}/$generation"
+        return 0
+    fi
+    note_in_syslog "generation $generation could not be restored ($1)"
+    return 1
+}
+
+# undo REASON - go back, and end saying whether that worked.
+undo() {
+    if go_back "$1"; then
+        fail 14 "$1; generation $generation was put back and is live"
+    fi
+    fail 15 "$1; putting generation $generation back FAILED too:" \
+        "$(tr '\n' ' ' <"$scratch/said"); the journal stays, look at this host now"
+}

@@ -1,0 +1,58 @@
+"""The order of the renames of a change, in which every moment is safe.
+
+A domain that comes has its route before it is accepted, one that goes keeps its route until it is refused. Where both
+happen at once, a table with the routes of both sides bridges the time between.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+
+from mailproxy.model import Entries, differing
+from mailproxy.render import TABLES
+from mailproxy.syntax import table_entries
+
+# The name of the bridging table in the stage.
+BRIDGE = "bridge"
+
+# Pairs of staged and live name.
+Renames = tuple[tuple[str, str], ...]
+
+
+def bridged(before: str | None, after: Entries) -> tuple[tuple[str, ...], Entries | None]:
+    """Return whose routes go away, and the routes of both sides where there are such.
+
+    before is the source of the routes that are live, None where they stay or there are none.
+    """
+    if before is None:
+        return (), None
+    old = table_entries(before)
+    gone = tuple(key for key in differing(old, after) if key not in after)
+    return (gone, _of_both(old, after)) if gone else ((), None)
+
+
+@lru_cache(maxsize=64)
+def _of_both(old: Entries, new: Entries) -> Entries:
+    return Entries({**old, **new})
+
+
+def renames(
+    changed: Collection[str], compiled: Mapping[str, Sequence[str]], routes_go: bool, with_bridge: bool
+) -> tuple[Renames, Renames]:
+    """Return the renames before and after Postfix reads the change.
+
+    changed names the sources that are replaced, compiled the files of each table that is. A table is renamed before its
+    source, as Postfix warns of a table that is older than its source.
+    """
+    parts = {table: [*compiled.get(table, ()), *([table] if table in changed else [])] for table in TABLES}
+    names = [
+        *([] if routes_go else parts["transport"]),
+        *parts["aliases"],
+        *(name for name in ("mynetworks", "relaydomains", "main.cf") if name in changed),
+    ]
+    first = [(name, name) for name in names]
+    if with_bridge:
+        # With its source: while mail is queued for a removed domain they stay, and say what is live.
+        bridge = [(name.replace("transport", BRIDGE, 1), name) for name in compiled["transport"]]
+        first = [*bridge, (BRIDGE, "transport"), *first]
+    late = [(name, name) for name in parts["transport"]] if routes_go else []
+    return tuple(first), tuple(late)

@@ -1,0 +1,38 @@
+"""Asks hosts by SMTP whether they serve as declared, as often as it takes to be sure."""
+
+import time
+
+from pyinfra.api import Host
+
+from mailproxy import smtp
+from mailproxy.probe import Outcome, Probes, outcomes, verdict
+
+# A process of Postfix that was idle when it was told to reload may take one more connection, and the one that knows
+# the routes looks at its tables every 10 s (trivial-rewrite(8)): only what is wrong for so long is wrong.
+_PAUSES = (1, 2, 3, 5)  # seconds
+
+
+def smtp_address(host: Host) -> str:
+    """Return where the SMTP port of a host is: host data smtp_hostname, or else where SSH goes."""
+    return str(host.data.get("smtp_hostname") or host.data.get("ssh_hostname") or host.name)
+
+
+def is_reachable(host: Host) -> bool:
+    """Whether the SMTP port of a host greets this machine."""
+    return smtp.is_reachable(smtp_address(host))
+
+
+def proven(host: Host, asked: Probes, was_reachable: bool) -> list[Outcome]:
+    """Return what a host's answers prove against it, or leave open: nothing where all of them are as expected."""
+    found = _asked_once(host, asked, was_reachable)
+    for pause in _PAUSES:
+        if verdict(found) != "fail":
+            break
+        time.sleep(pause)
+        found = _asked_once(host, asked, was_reachable)
+    return found
+
+
+def _asked_once(host: Host, asked: Probes, was_reachable: bool) -> list[Outcome]:
+    replies, client = smtp.dialogue(smtp_address(host), asked)
+    return list(outcomes(asked, replies, client, was_reachable))

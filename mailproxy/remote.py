@@ -1,0 +1,84 @@
+"""A program on a host: run over pyinfra's connection, and how it ended in words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+from paramiko import SSHException
+from pyinfra import logger
+from pyinfra.api import Host, State, StringCommand
+from pyinfra.api.command import PyinfraCommand
+
+from mailproxy.as_text import visible
+
+LOST = "the connection was lost or timed out"
+# pyinfra's _timeout counts while output is read. A peer that is gone without a word is found out when a new channel is
+# opened, which nothing else limits.
+_MARGIN_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended: the lines it printed, and why it failed, '' where it did not."""
+
+    lines: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody knows how it ended: the host brings it to its end by itself."""
+        return self.reason == LOST
+
+
+class Remote:
+    """A host, and how pyinfra was told to run things on it."""
+
+    def __init__(self, state: State, host: Host, arguments: Any):
+        self.state = state
+        self.host = host
+        self.arguments = arguments
+
+    def run(self, text: str, stdin: str = "") -> Ended:
+        """Run a program (mailproxy.program.command) in one round trip."""
+        seconds = self.arguments.get("_timeout")
+        limit = seconds + _MARGIN_SECONDS if seconds else None
+        program = StringCommand(text, _stdin=stdin)
+        try:
+            with gevent.Timeout(limit, TimeoutError):
+                status, output = program.execute(self.state, self.host, self.arguments.copy())
+        except (OSError, EOFError, SSHException):
+            return Ended(reason=LOST)
+        lines = tuple(visible(line) for line in output.stdout_lines)
+        if status:
+            return Ended(lines)
+        reason = visible(" ".join(output.stderr_lines).removeprefix("mailproxy: "))
+        # A program that was cut off by the end of its connection has no exit status and says nothing.
+        return Ended(lines, reason or "it ended without a reason")
+
+    def say(self, text: str) -> None:
+        """Tell the user something about this host."""
+        self.host.log(visible(text))
+
+    def warn(self, text: str) -> None:
+        """Tell the user what is not as it should be, and holds nothing up."""
+        self.host.log_styled(visible(text), fg="yellow", log_func=logger.warning)
+
+    def complain(self, text: str) -> bool:
+        """Tell the user why this host failed; returns False, which makes pyinfra fail it."""
+        # Under --no-wait pyinfra does not mark it by itself.
+        self.state.failed_hosts.add(self.host)
+        self.host.log_styled(visible(text), fg="red", log_func=logger.error)
+        return False
+
+
+class Step(PyinfraCommand):
+    """Something done on a host; do returns whether it succeeded, having said why where it did not."""
+
+    def __init__(self, do: Callable[[Remote], bool]):
+        super().__init__()
+        self.do = do
+
+    def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
+        """Do it, on behalf of pyinfra."""
+        return self.do(Remote(state, host, connector_arguments))

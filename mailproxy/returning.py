@@ -1,0 +1,114 @@
+"""What has to happen on one host to make an earlier generation live again: observed state -> Plan."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from mailproxy.changes import Change, difference
+from mailproxy.gates import gates
+from mailproxy.meaning import lacks_relay_rule
+from mailproxy.model import Entries
+from mailproxy.observed import ObservedState, Saved
+from mailproxy.order import bridged, renames
+from mailproxy.plan import TABLE_TYPE, FileChange, Plan, Query, Refusal, queries_of, repairs_of
+from mailproxy.probe import probes
+from mailproxy.render import FILES, TABLES, Content
+from mailproxy.service import effective, service
+from mailproxy.syntax import alias_entries, main_cf_parameters, table_entries
+
+
+def returned(observed: ObservedState) -> Plan | Refusal:
+    """Return what brings a host back to the generation that was observed of it (ObservedState.saved).
+
+    Its files are copied on the host, tables included, as they were: nothing is rendered and nothing is indexed.
+    """
+    saved = observed.saved
+    if saved is None or saved.number is None:
+        numbers = ", ".join(map(str, saved.numbers)) if saved else ""
+        return Refusal(f"it does not keep that generation; it keeps {numbers}" if numbers else "it keeps no generation")
+    if "main.cf" not in saved.texts:
+        return Refusal(f"generation {saved.number} has no main.cf")
+    contents = {name: Content(name, saved.texts[name]) for name in FILES if name in saved.texts}
+    copies = tuple(name for name, file in saved.files.items() if observed.digest(name) != file.digest)
+    files = tuple(_file_changes(contents, copies, saved.number, observed))
+    parameters = main_cf_parameters(contents["main.cf"].text)
+    action = service(contents, copies, effective(parameters, observed), observed)
+    drops = tuple(sorted(name for name in observed.live if name not in saved.files))
+    found = difference(contents, observed, saved.foreign)
+    holding = {**parameters, **(saved.foreign.effective if saved.foreign else {})}
+    gone, bridge = _bridge(contents, observed, files)
+    compiled = {table: [name for name in copies if name.startswith(f"{table}.")] for table in TABLES}
+    swaps, late_swaps = renames(copies, compiled, bool(gone), bridge is not None)
+    return Plan(
+        directory=observed.postfix.config_directory,
+        files=files,
+        gone=gone,
+        bridge=bridge,
+        swaps=swaps,
+        service=action,
+        late_swaps=late_swaps,
+        drops=drops,
+        queries=tuple(_queries(contents, saved, observed)),
+        changes=tuple(tuple(_caused(change) for change in changes) for changes in found.changes),
+        gates=gates(found, action.action, observed),
+        is_managed=observed.is_managed,
+        repairs=tuple(repairs_of(observed)),
+        warnings=tuple(_warnings(saved, holding)),
+        base={name: observed.digest(name) for name in (*FILES, *observed.live)},
+        loaded=saved.manifest.loaded if saved.manifest else {TABLE_TYPE: _table_type(observed)},
+        probes=probes(found, holding, observed.journal is not None),
+        generation=saved.number,
+        copies=copies,
+        is_by_hand=saved.manifest is None,
+    )
+
+
+def _caused(change: Change) -> Change:
+    """A hand on the host stays one; everything else comes of the way back."""
+    return change if change.cause == "by hand" else replace(change, cause="returning")
+
+
+def _file_changes(
+    contents: Mapping[str, Content], copies: tuple[str, ...], number: int, observed: ObservedState
+) -> Iterator[FileChange]:
+    for name in FILES:
+        if name in copies:
+            live = observed.texts.get(name)
+            yield FileChange(
+                contents[name], None if live is None else Content(name, live), f"as of generation {number}"
+            )
+
+
+def _bridge(
+    contents: Mapping[str, Content], observed: ObservedState, files: tuple[FileChange, ...]
+) -> tuple[tuple[str, ...], Entries | None]:
+    """Return whose routes go away, and what bridges the time until then: where both sides are tables that we made."""
+    saved = observed.saved
+    before = next((change.observed for change in files if change.desired.name == "transport"), None)
+    if before is None or saved is None or saved.manifest is None:
+        return (), None
+    if saved.manifest.loaded.get(TABLE_TYPE) != _table_type(observed):
+        return (), None
+    return bridged(before.text, table_entries(contents["transport"].text))
+
+
+def _table_type(observed: ObservedState) -> str:
+    loaded = observed.manifest.loaded if observed.manifest else {}
+    return loaded.get(TABLE_TYPE, observed.postfix.default_database_type)
+
+
+def _queries(contents: Mapping[str, Content], saved: Saved, observed: ObservedState) -> Iterator[Query]:
+    """Yield questions to the tables of a managed generation; what others use is known to them alone."""
+    if saved.manifest is None or not set(TABLES) <= set(contents):
+        return
+    table_type = saved.manifest.loaded.get(TABLE_TYPE, "")
+    for table, parse in zip(TABLES, (alias_entries, table_entries), strict=True):
+        entries = parse(contents[table].text)
+        yield from queries_of(table_type, table, parse(observed.texts.get(table, "")), entries)
+
+
+def _warnings(saved: Saved, holding: Mapping[str, str]) -> Iterator[str]:
+    if saved.manifest is None:
+        yield f"generation {saved.number} was made by hand: the host is not managed any more when it is live"
+    if saved.foreign and lacks_relay_rule(holding):
+        yield f"with generation {saved.number} smtpd does not start, as no restriction refuses strangers"
+    yield "what is declared stays as it is: the next rollout goes forward again, unless that is taken back too"

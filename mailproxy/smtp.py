@@ -1,0 +1,140 @@
+"""The SMTP dialogue that asks a host what mailproxy.probe judges. No message is ever sent: never a DATA."""
+
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+
+from mailproxy.probe import RECIPIENT, Kind, Probes, Reply
+
+PORT = 25
+TIMEOUT = 20  # seconds for a connection, and for each answer
+# Postfix ends a session at 20 refusals, and slows down at 10 (smtpd_hard_error_limit, smtpd_soft_error_limit).
+_REFUSALS_A_SESSION = 8
+# Well below smtpd_recipient_limit, 1000 by default.
+_RECIPIENTS_A_MESSAGE = 100
+_TOO_MANY_RECIPIENTS = 452
+
+
+def is_reachable(address: str) -> bool:
+    """Whether something greets at the SMTP port of an address."""
+    try:
+        with smtplib.SMTP(address, PORT, local_hostname="[127.0.0.1]", timeout=TIMEOUT):
+            return True
+    except (OSError, smtplib.SMTPException):
+        return False
+
+
+def dialogue(address: str, asked: Probes) -> tuple[list[Reply], str]:
+    """Ask a host for all that is asked; returns its replies and the address of this machine in that connection.
+
+    Each reply stands for one step, those behind a step that ends a session are missing.
+    """
+    replies: list[Reply] = []
+    client = ""
+    chunks: list[tuple[Kind, Sequence[str]]] = [("accepted", asked.accepted)]
+    size = _REFUSALS_A_SESSION
+    chunks += [("refused", asked.refused[start : start + size]) for start in range(0, len(asked.refused), size)]
+    for kind, domains in chunks:
+        session = _Session(address, asked.starttls)
+        replies += session.run(kind, domains)
+        client = client or session.client
+        if not session.is_alive:
+            break
+    return replies, client
+
+
+class _Session:
+    """One connection; is_alive tells whether its whole dialogue was held."""
+
+    def __init__(self, address: str, with_starttls: bool):
+        self.address = address
+        self.with_starttls = with_starttls
+        self.client = ""
+        self.is_alive = False
+
+    def run(self, kind: Kind, domains: Sequence[str]) -> list[Reply]:
+        """Hold the dialogue; what ends it early is the last reply."""
+        replies: list[Reply] = []
+        stage: Kind = "greeting"
+        try:
+            with smtplib.SMTP(self.address, PORT, local_hostname="localhost", timeout=TIMEOUT) as smtp:
+                for reply in self._steps(smtp, kind, domains):
+                    replies.append(reply)
+                    stage = reply.kind
+            self.is_alive = True
+        except smtplib.SMTPServerDisconnected:
+            reason = "the connection was closed in the middle of the dialogue"
+            replies.append(Reply("end" if replies else "greeting", 0, reason))
+        except smtplib.SMTPResponseException as error:
+            replies.append(Reply(stage, error.smtp_code, _text(error.smtp_error)))
+        except (OSError, smtplib.SMTPException) as error:
+            replies.append(Reply("end" if replies else "greeting", 0, _reason(error)))
+        return replies
+
+    def _steps(self, smtp: smtplib.SMTP, kind: Kind, domains: Sequence[str]) -> Iterator[Reply]:
+        assert smtp.sock is not None
+        self.client = smtp.sock.getsockname()[0]
+        smtp.local_hostname = f"[IPv6:{self.client}]" if ":" in self.client else f"[{self.client}]"
+        code, said = smtp.ehlo()
+        yield Reply("greeting", code, _text(said))
+        if code != 250:
+            return
+        if self.with_starttls:
+            reply = _starttls(smtp)
+            yield reply
+            if reply.code != 220:
+                return
+        for start in range(0, len(domains), _RECIPIENTS_A_MESSAGE):
+            yield from _recipients(smtp, kind, domains[start : start + _RECIPIENTS_A_MESSAGE])
+
+
+def _recipients(smtp: smtplib.SMTP, kind: Kind, domains: Sequence[str]) -> Iterator[Reply]:
+    def begin() -> Reply:
+        smtp.rset()
+        return _reply("sender", lambda: smtp.docmd("MAIL FROM:<>"))
+
+    started = begin()
+    yield started
+    if started.code != 250:
+        return
+    for domain in domains:
+        reply = _recipient(smtp, kind, domain)
+        if reply.code == _TOO_MANY_RECIPIENTS and begin().code == 250:
+            reply = _recipient(smtp, kind, domain)
+        yield reply
+    smtp.rset()
+
+
+def _recipient(smtp: smtplib.SMTP, kind: Kind, domain: str) -> Reply:
+    return _reply(kind, lambda: smtp.docmd(f"RCPT TO:<{RECIPIENT}@{domain}>"), domain)
+
+
+def _starttls(smtp: smtplib.SMTP) -> Reply:
+    """Go on under TLS. The certificate is not looked at: whether there is a TLS to talk is the question here."""
+    if not smtp.has_extn("starttls"):
+        return Reply("starttls", 0, "EHLO does not list it")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    reply = _reply("starttls", lambda: smtp.starttls(context=context))
+    if reply.code == 220:
+        smtp.ehlo()
+    return reply
+
+
+def _reply(kind: Kind, step: Callable[[], tuple[int, bytes]], domain: str = "") -> Reply:
+    try:
+        code, said = step()
+    except ssl.SSLError as error:
+        return Reply(kind, 0, f"the TLS handshake failed: {_reason(error)}", domain)
+    return Reply(kind, code, _text(said), domain)
+
+
+def _text(said: bytes | str) -> str:
+    return " ".join((said.decode("utf-8", "replace") if isinstance(said, bytes) else said).split())
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError | socket.timeout):
+        return f"no answer within {TIMEOUT} s"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
