@@ -30,6 +30,11 @@ records() {
 refuse_unless_ready() {
     [ "$(cat "$stage/checked" 2>/dev/null)" = "$token" ] || fail 64 'nothing is staged; nothing was touched'
     live_digests >"$stage/now" || fail 69 'the live files cannot be compared; nothing was touched'
+    # What a later look finds otherwise is somebody's hand, and not what Postfix was told to load.
+    # The names are ours and hold no blanks: splitting is wanted.
+    # shellcheck disable=SC2046
+    (cd "$stage" && set -- $(sed -n 's/^swap \([^ ]*\) .*/\1/p' change) && [ $# -eq 0 ] || digest "$@") >"$stage/sums" ||
+        fail 69 'the staged files cannot be read; nothing was touched'
     cmp -s "$stage/live" "$stage/now" ||
         fail 11 "changed on the host since it was staged: $(diff "$stage/live" "$stage/now" |
             sed -n 's/^[<>] [0-9a-f]* //p' | sort -u | tr '\n' ' '); nothing was touched"
@@ -72,8 +77,18 @@ begin() {
 write_journal() {
     mkdir -p "$PRIVATE/restore" && {
         printf 'generation %s\ntoken %s\nsince %s\n' "$generation" "$token" "$(date +%s)" &&
-            printf 'service %s\n' "$(records service)" && records note | sed 's/^/note /'
+            printf 'service %s\n' "$(records service)" && records note | sed 's/^/note /' && changed_names
     } >"$PRIVATE/journal.new" && mv -f "$PRIVATE/journal.new" "$PRIVATE/journal"
+}
+
+# changed_names - print "changes NAME" for what this change replaces or removes, and what an unsettled one did: only
+# that is put back, as the rest may be somebody's hand.
+changed_names() {
+    {
+        records swap | sed 's/.* //'
+        records drop
+        sed -n 's/^changes //p' "$PRIVATE/journal" 2>/dev/null || :
+    } | sort -u | sed 's/^/changes /'
 }
 
 # watch - go back unless the change is settled within $seconds. A shell of its own: it counts by itself, so that a clock
@@ -132,20 +147,25 @@ after_service() {
 swap() {
     [ ! -e "$stage/waiting" ] || return 0
     [ ! -e "$stage/served" ] || echo 'late yes' >>"$PRIVATE/journal" || return 1
-    mv -f "$stage/$1" "$2"
+    mv -f "$stage/$1" "$2" && echo "$1 $2" >>"$stage/swapped"
+}
+
+# step WORD ARGUMENT... - do what one record says.
+step() {
+    case $1 in
+        swap) swap "$2" "$3" ;;
+        drop) rm -f "$2" ;;
+        service) serve "$2" && after_service ;;
+        *) : ;;
+    esac
 }
 
 # apply - work off the records; a failure says where it stopped.
 apply() {
+    : >"$stage/swapped"
     while read -r word one two rest; do
-        : >"$stage/said"
-        case $word in
-            swap) swap "$one" "$two" ;;
-            drop) rm -f "$one" ;;
-            service) serve "$one" && after_service ;;
-            *) : ;;
-        esac >>"$stage/said" 2>&1 </dev/null || {
-            printf '%s %s %s: %s\n' "$word" "$one" "$two" "$(tr '\n' ' ' <"$stage/said")"
+        reason=$(step "$word" "$one" "$two" 2>&1 </dev/null) || {
+            printf '%s %s %s: %s\n' "$word" "$one" "$two" "$(printf '%s\n' "$reason" | tr '\n' ' ')"
             return 1
         }
     done <"$stage/change"
@@ -166,29 +186,41 @@ check_tables() {
     done <"$stage/asked"
 }
 
+# loaded_digests - print "file SHA256 NAME" for all that is live by this change and as it was staged.
+loaded_digests() {
+    records drop >"$stage/dropped"
+    awk '
+        FILENAME ~ /live$/ { sum[$2] = $1; next }
+        FILENAME ~ /sums$/ { staged[$2] = $1; next }
+        FILENAME ~ /swapped$/ { sum[$2] = staged[$1]; next }
+        { delete sum[$1] }
+        END { for (name in sum) print "file", sum[name], name }
+    ' "$stage/live" "$stage/sums" "$stage/swapped" "$stage/dropped"
+}
+
+# keep_loaded - copy the sources as they were loaded: what was not replaced is in the stage as it was then.
+keep_loaded() {
+    mkdir -p "$PRIVATE/loaded" || return 1
+    for name in $FILES; do
+        source=$stage/$name
+        ! grep -q " $name\$" "$stage/swapped" || source=$name
+        [ ! -f "$source" ] || cp "$source" "$PRIVATE/loaded/$name" || return 1
+    done
+}
+
 # write_manifest - record what the running Postfix has loaded, with a copy of the sources: what differs from it later
-# is somebody else's hand.
+# is somebody else's hand. What was made by hand has no manifest.
 write_manifest() {
     if grep -q '^by-hand$' "$stage/change"; then
         rm -rf "$PRIVATE/manifest" "$PRIVATE/loaded" || return 1
-        printf 'applied yes\ndeferred %s\n' "$(deferred_messages)" >>"$PRIVATE/journal"
-        return
+    else
+        keep_loaded && {
+            # The last line tells a whole manifest from one that was cut off.
+            loaded_digests && sed -n -e '/^loaded /p' -e '/^record /p' "$stage/change" &&
+                printf 'record generation %s\nrecord activated %s\n' $((generation + 1)) "$(date +%s)" && echo end
+        } >"$PRIVATE/manifest.new" && mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest" || return 1
     fi
-    live_digests >"$stage/now" || return 1
-    mkdir -p "$PRIVATE/loaded" || return 1
-    for name in $FILES; do
-        [ ! -f "$name" ] || printf '%s\n' "$name"
-    done >"$stage/sources"
-    # The names are ours and hold no blanks: splitting is wanted.
-    # shellcheck disable=SC2046
-    cp $(cat "$stage/sources") "$PRIVATE/loaded/" || return 1
-    {
-        # The last line tells a whole manifest from one that was cut off.
-        sed 's/^/file /' "$stage/now" && sed -n -e '/^loaded /p' -e '/^record /p' "$stage/change" &&
-            printf 'record generation %s\nrecord activated %s\n' $((generation + 1)) "$(date +%s)" && echo end
-    } >"$PRIVATE/manifest.new" &&
-        mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest" &&
-        printf 'applied yes\ndeferred %s\n' "$(deferred_messages)" >>"$PRIVATE/journal"
+    printf 'applied yes\ndeferred %s\n' "$(deferred_messages)" >>"$PRIVATE/journal"
 }
 
 # finish - whatever happened, the stage is over, and the lock too unless somebody is to confirm.

@@ -7,7 +7,7 @@
 #   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons, where
 #   the daemons are as compiled in; $scratch, a directory for what programs say.
 #   The journal lies there from before the first rename until the change is confirmed or undone. It has a line for each:
-#   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, note TEXT; then "late yes" when routes have
+#   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, note TEXT, changes NAME; then "late yes" when routes have
 #   gone, "applied yes" when all of it is live and answers, "deferred MESSAGES" of that time, and "verdict inconclusive"
 #   when it was kept though nothing proved it.
 
@@ -99,7 +99,10 @@ serve() {
         reload) postfix -c "$PWD" reload ;;
         restart) stop && with_service_manager start ;;
         start) with_service_manager start ;;
-    esac >"$scratch/said" 2>&1 </dev/null || return 1
+    esac >"$scratch/said" 2>&1 </dev/null || {
+        cat "$scratch/said"
+        return 1
+    }
     wait_for yes
 }
 
@@ -120,18 +123,24 @@ copy() {
     ln "$1" "$2"
 }
 
-# put_back NAME - rename a copy of a saved file, if there is one, into place.
+# put_back NAME - rename a copy of a saved file into place, or remove what was not there. What the change left alone is
+# left alone.
 put_back() {
-    [ -f "$saved/$1" ] || return 0
+    grep -q "^changes $1\$" "$PRIVATE/journal" || return 0
+    if [ ! -f "$saved/$1" ]; then
+        rm -f "$1"
+        return
+    fi
     copy "$saved/$1" "$PRIVATE/restore/$1" && mv -f "$PRIVATE/restore/$1" "$1"
 }
 
 # put_routes_back - put back everything but what accepts mail.
 put_routes_back() {
-    for path in "$saved"/*; do
-        case ${path##*/} in
-            '*' | manifest | loaded | relaydomains | main.cf) ;;
-            *) put_back "${path##*/}" || return 1 ;;
+    changed=$(sed -n 's/^changes //p' "$PRIVATE/journal") || return 1
+    for name in $changed; do
+        case $name in
+            relaydomains | main.cf) ;;
+            *) put_back "$name" || return 1 ;;
         esac
     done
 }
@@ -174,9 +183,6 @@ restore() {
     else
         put_acceptance_back && put_routes_back || return 1
     fi
-    for name in $(live_names); do
-        [ -f "$saved/$name" ] || rm -f "$name" || return 1
-    done
     put_records_back || return 1
     rm -rf "$PRIVATE/restore"
 }
