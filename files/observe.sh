@@ -21,7 +21,8 @@
 #   With a journal also content before/main.cf, the one that was live before the interrupted change.
 #   Where relay domains or routes differ from what is wanted, or the queue is asked for: queue MESSAGES, and queued
 #   DOMAIN RECIPIENTS for each domain that is relayed; "queue unread" where it cannot be listed.
-#   With a generation: generations NUMBER..., all that are kept, and if it is one of them: chosen NUMBER; saved file
+#   With a generation: generations NUMBER..., all that are kept; kept NUMBER RECORD of what their manifests say of when
+#   and by whom; and if it is one of them: chosen NUMBER; saved file
 #   NAME SHA256 MODE UID GID; content saved/NAME; saved manifest LINE; and where it has no manifest, as it was made by
 #   hand, saved effective PARAMETER = VALUE and content PATH as above.
 #   Where the host cannot be read: "unreadable REASON", then "end".
@@ -180,7 +181,10 @@ saved() {
     for path in "$PRIVATE"/generations/*; do
         case ${path##*/} in
             *[!0-9]*) ;;
-            *) numbers="$numbers ${path##*/}" ;;
+            *)
+                numbers="$numbers ${path##*/}"
+                [ ! -f "$path/manifest" ] || sed -n "s/^record /kept ${path##*/} /p" "$path/manifest"
+                ;;
         esac
     done
     printf 'generations%s\n' "$numbers"

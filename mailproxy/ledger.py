@@ -49,7 +49,7 @@ def row(name: str, desired: DesiredState, observed: ObservedState | Unread, doma
         host=name,
         postfix=".".join(map(str, observed.postfix.version)),
         generation=record.get("generation", _UNKNOWN),
-        since=_time(record.get("activated", "")),
+        since=time_text(record.get("activated", "")),
         commit=record.get("commit", _UNKNOWN).replace(" + uncommitted changes", "+"),
         queue=_UNKNOWN if observed.queue is None else str(observed.queue),
         state="; ".join(_state(desired, observed)) or "as declared",
@@ -57,7 +57,8 @@ def row(name: str, desired: DesiredState, observed: ObservedState | Unread, doma
     )
 
 
-def _time(seconds: str) -> str:
+def time_text(seconds: str) -> str:
+    """Return seconds since 1970 as a date in UTC, "-" where they are none."""
     try:
         return f"{datetime.fromtimestamp(int(seconds), timezone.utc):%Y-%m-%d %H:%M}"
     except (ValueError, OverflowError, OSError):
@@ -67,8 +68,13 @@ def _time(seconds: str) -> str:
 def table(rows: Sequence[Row]) -> str:
     """Return rows in columns, the first line naming them; a column in which nothing is said is left out."""
     names = [column.name for column in fields(Row) if any(getattr(one, column.name) for one in rows)]
-    lines = [names, *([visible(getattr(one, name)) for name in names] for one in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    return columns([names, *([getattr(one, name) for name in names] for one in rows)])
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of words as lines in columns."""
+    lines = [[visible(word) for word in row] for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
     return "".join(f"{line.rstrip()}\n" for line in padded)
 

@@ -65,10 +65,14 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Saved:
-    """A generation that a host keeps: its number, None where it does not keep the one that was asked for; numbers are
-    all that it keeps. One without a manifest was made by hand, and foreign says what it leads to."""
+    """A generation that a host keeps: its number, None where it does not keep the one that was asked for.
+
+    numbers are all that it keeps, records what is known of each: when, by whom, from which commit. One without a
+    manifest was made by hand, and foreign says what it leads to.
+    """
 
     numbers: tuple[int, ...]
+    records: dict[int, dict[str, str]] = field(default_factory=dict)
     number: int | None = None
     files: dict[str, LiveFile] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict, repr=False)
@@ -219,14 +223,19 @@ def _named_below(prefix: str, texts: dict[str, str]) -> dict[str, str]:
 
 def _saved(records: dict[str, list[str]], texts: dict[str, str]) -> Saved:
     numbers = tuple(sorted(int(number) for number in records["generations"][0].split()))
+    kept: dict[int, dict[str, str]] = {number: {} for number in numbers}
+    for record in records.get("kept", []):
+        number, name, *value = record.split(" ", 2)
+        kept[int(number)][name] = " ".join(value)
     if "chosen" not in records:
-        return Saved(numbers)
+        return Saved(numbers, kept)
     own: dict[str, list[str]] = {}
     for record in records.get("saved", []):
         word, _, rest = record.partition(" ")
         own.setdefault(word, []).append(rest)
     return Saved(
         numbers=numbers,
+        records=kept,
         number=int(records["chosen"][0]),
         files=dict(_live_files(own.get("file", []))),
         texts=_named_below(_SAVED, texts),

@@ -70,9 +70,10 @@ def _records(plan: Plan, record: Mapping[str, str]) -> Iterator[str]:
     yield from (f"copy {name} {plan.generation}" for name in plan.copies)
     if plan.bridge is not None:
         yield from _file(BRIDGE, transport_table(plan.bridge))
-        yield f"table {BRIDGE} {plan.loaded[TABLE_TYPE]} {len(plan.bridge)} {listing_digest(plan.bridge)}"
     for index in plan.indexes:
         yield f"table {index.table} {index.type} {len(index.entries)} {listing_digest(index.entries)}"
+    if plan.bridge is not None:
+        yield f"table {BRIDGE} {plan.loaded[TABLE_TYPE]} {len(plan.bridge)} {listing_digest(plan.bridge)}"
     if plan.checks_main_cf:
         yield "check main.cf"
     for repair in plan.repairs:
