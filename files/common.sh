@@ -118,6 +118,15 @@ release_lock() {
     fi
 }
 
+# clear_up - remove what programs left that were killed; to be called by who holds the lock.
+clear_up() {
+    rm -rf "$PRIVATE"/stage.* "$PRIVATE"/lock.* "$PRIVATE"/settling.*
+    if [ -f "$PRIVATE/settling" ] && ! is_at_work "$(cat "$PRIVATE/settling")"; then
+        rm -f "$PRIVATE/settling"
+    fi
+    [ -f "$PRIVATE/journal" ] || rm -rf "$PRIVATE/restore"
+}
+
 # note_in_syslog WORD... - leave a line in the host's mail log.
 note_in_syslog() {
     logger -t mailproxy -p mail.notice "$*" </dev/null >/dev/null 2>&1 || :

@@ -4,7 +4,7 @@
 # SYNOPSIS
 #   release.sh DIRECTORY TOKEN
 # DESCRIPTION
-#   Removes the stage and the lock where they are this run's; the live files are not touched. Does nothing while a
+#   Removes the lock where it is this run's, with its stage and what killed programs left; the live files are not touched. Does nothing while a
 #   program of that run is at work here: its controller may be gone, but it comes to its end by itself.
 # EXIT STATUS
 #   0 in every case
@@ -14,5 +14,7 @@ cd "$directory" || exit 0
 if [ "$(lock_value token)" = "$token" ] && lock_is_busy; then
     exit 0
 fi
-rm -rf "$PRIVATE/stage.$token"
+if [ "$(lock_value token)" = "$token" ]; then
+    clear_up
+fi
 release_lock "$token"

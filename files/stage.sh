@@ -227,8 +227,7 @@ chmod 0700 "$PRIVATE"
 take_lock
 trap abandon EXIT
 trap 'exit 1' HUP INT TERM
-# What a killed run left over.
-rm -rf "$PRIVATE"/stage.* "$PRIVATE"/lock.* "$PRIVATE"/settling.*
+clear_up
 mkdir "$stage"
 receive
 refuse_if_moved

@@ -5,15 +5,18 @@ is armed: then it says that it was reached, and waits until the fault was inject
 for the clock: hosts of a lab share the machine's, so libfaketime tells their programs another time.
 """
 
+import smtplib
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lab.fleet import INBOX, Fleet
 from lab.hosts import Host, controller_pid
+from lab.machine import LabError
 from tests.fleet.controller import AT_REST, Controller, Result, live, private_names, reply_to, send
 
 # Where each step is met: the program, a pattern of its arguments, and how many times it has to be met.
@@ -58,6 +61,7 @@ case "$*" in
         ;;
 esac
 """
+Talked = TypeVar("Talked")
 # How long a host waits for its confirmation, and how long the controller for a host, in seconds.
 CONFIRM_SECONDS = 10
 TIMEOUT = 5
@@ -223,9 +227,10 @@ def strike(site: Site, fault: Fault, step: str) -> Outcome:
     try:
         word = _struck(site, fault, step, before, after)
         problem = "; ".join(_problems_of_next_run(site, after))
-    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+    except (AssertionError, OSError, subprocess.SubprocessError, LabError) as error:
+        log = site.shell("tail -n 30 /var/log/mail.log", check=False) if site.host.is_up else ""
         _recover(site, fault, after)
-        return Outcome("?", f"{type(error).__name__}: {error}")
+        return Outcome("?", f"{type(error).__name__}: {error}\n{log}")
     finally:
         site.side = after
     return Outcome(word, problem)
@@ -263,7 +268,7 @@ def _struck(site: Site, fault: Fault, step: str, before: str, after: str) -> str
     else:
         fault.lift(site)
         site.shell("rm -rf /run/fault")
-    _wait_until(lambda: not _programs(site.host), "a program of ours stays on the host")
+    _wait_until(lambda: not programs_of(site.host), "a program of ours stays on the host")
     found = _state(site, before, after)
     return _word(site, found, before, after, Result(process.returncode, review, log))
 
@@ -288,7 +293,7 @@ def _wait_until(holds: Callable[[], bool], complaint: str, process: "subprocess.
         time.sleep(0.1)
 
 
-def _programs(host: Host) -> list[str]:
+def programs_of(host: Host) -> list[str]:
     """Return the numbers of our processes on a host, watchers included."""
     script = "for p in /proc/[0-9]*; do grep -qs 'PRIVATE=[.]mailproxy' $p/cmdline && echo ${p#/proc/}; done; :"
     return host.run(["sh", "-c", script]).stdout.split()
@@ -309,7 +314,7 @@ def _word(site: Site, found: str, before: str, after: str, result: Result) -> st
     unsettled = "journal" in private_names(site.host)
     _assert_mail_flows(site)
     for domain in (f"{before}.example", f"{after}.example"):
-        if reply_to(site.fleet, site.host, f"user@{domain}")[0] == 250:
+        if _reply(site, domain) == 250:
             route = site.host.run(["postmap", "-q", domain, "hash:/etc/postfix/transport"], check=False).stdout
             assert route.strip() == ROUTE, f"{domain} is accepted and has no route"
     log = (site.host.root / "var/log/mail.log").read_text(errors="replace")
@@ -321,8 +326,11 @@ def _word(site: Site, found: str, before: str, after: str, result: Result) -> st
             return "unproven"
         return "new"
     assert not unsettled or result.status != 0, result.everything
-    went_back = "nobody confirmed the change" in _last_of_ours(log)
-    return "back" if went_back else "old"
+    if "nobody confirmed the change" not in _last_of_ours(log):
+        return "old"
+    left = private_names(site.host) - AT_REST
+    assert not left, f"went back by itself, and left {left}"
+    return "back"
 
 
 def _last_of_ours(log: str) -> str:
@@ -338,11 +346,11 @@ def _problems_of_next_run(site: Site, after: str) -> Iterator[str]:
         yield f"the next run ended with {process.returncode}: {review[-1500:]} {log[-1500:]}"
     found = live(site.host)
     yield from (f"{name} is not as declared" for name in found if found[name] != site.expected[after][name])
-    _wait_until(lambda: not _programs(site.host), "a watcher stays after the next run")
+    _wait_until(lambda: not programs_of(site.host), "a watcher stays after the next run")
     left = private_names(site.host) - AT_REST
     if left:
         yield f"left over: {', '.join(sorted(left))}"
-    if reply_to(site.fleet, site.host, f"user@{after}.example")[0] != 250:
+    if _reply(site, f"{after}.example") != 250:
         yield f"{after}.example is not accepted after the next run"
 
 
@@ -353,13 +361,27 @@ _subjects: dict[str, str] = {}
 def _assert_mail_flows(site: Site) -> None:
     """Insist that a message for a domain of both sides arrives."""
     subject = f"fault {site.host.short_name} {time.monotonic_ns()}"
-    send(site.fleet, site.host, "user@example.com", subject)
+    _as_a_mail_server(lambda: send(site.fleet, site.host, "user@example.com", subject))
     deadline = time.monotonic() + 40
     while subject not in _arrived(site.fleet):
         assert time.monotonic() < deadline, (
             f"mail does not flow: {site.shell('tail -n 15 /var/log/mail.log; postqueue -p')}"
         )
         time.sleep(0.1)
+
+
+def _reply(site: Site, domain: str) -> int:
+    return _as_a_mail_server(lambda: reply_to(site.fleet, site.host, f"user@{domain}"))[0]
+
+
+def _as_a_mail_server(talk: Callable[[], Talked]) -> Talked:
+    """Try again where a connection is closed before a word was said, as it may be in the moment of a reload."""
+    for pause in (0.5, 1, 2):
+        try:
+            return talk()
+        except smtplib.SMTPServerDisconnected:
+            time.sleep(pause)
+    return talk()
 
 
 def _arrived(fleet: Fleet) -> set[str]:
