@@ -28,6 +28,7 @@ prune() {
 
 # confirm - the change stays.
 confirm() {
+    [ -n "$(journal_value applied)" ] || fail 16 'the change is not live as a whole: run again'
     grown=$(($(deferred_messages) - $(journal_value deferred)))
     [ "$grown" -le "$argument" ] ||
         undo "the deferred queue grew by $grown messages since the activation, expected $argument at the most"

@@ -93,6 +93,8 @@ def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
     found = [*hop_outcomes(hops, run.rollout.next_hops == "fail"), *proven(remote.host, plan.probes, was_reachable)]
     if not _judge(run, plan, remote, found):
         return False
+    if verdict(found) == "pass":
+        run.progress.answering.add(remote.host.name)
     run.progress.activated[remote.host.name] = time.monotonic()
     return True
 
@@ -100,7 +102,8 @@ def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
 def _confirm(run: Run, plan: Plan, wave: Wave, remote: Remote) -> bool:
     if run.rollout.bake_seconds:
         time.sleep(max(0, run.progress.last_activation_of(wave) + run.rollout.bake_seconds - time.monotonic()))
-        if not _judge(run, plan, remote, proven(remote.host, plan.probes, was_reachable=True)):
+        was_reachable = remote.host.name in run.progress.answering
+        if not _judge(run, plan, remote, proven(remote.host, plan.probes, was_reachable)):
             return False
         if remote.host.name in run.progress.unproven:
             return True

@@ -104,7 +104,7 @@ def next_hops(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def outcomes(asked: Probes, replies: Sequence[Reply], client: str, was_reachable: bool) -> Iterator[Outcome]:
-    """Yield what the replies of one dialogue prove, the passes left out.
+    """Yield what the replies of one dialogue prove; of what passes only what is worth a warning.
 
     client is the address that the host saw, '' where there was no connection; was_reachable tells whether the host
     answered here before the change.
@@ -142,7 +142,7 @@ def _by_verdict(
     found: dict[Verdict, list[tuple[str, Reply]]] = {}
     for reply in replies:
         judged, text = _judged(reply, is_trusted, was_reachable)
-        if judged != "pass":
+        if text:
             found.setdefault(judged, []).append((text, reply))
     return found
 
@@ -160,6 +160,8 @@ def _judged(reply: Reply, is_trusted: bool, was_reachable: bool) -> tuple[Verdic
     if reply.kind == "accepted":
         if reply.code // 100 == 2:
             return "pass", ""
+        if _is_unknown_recipient(reply):
+            return "pass", f"{RECIPIENT}@{reply.domain} is not known there, and has to be (RFC 5321): {said}"
         return _of_refusal(reply), f"{RECIPIENT}@{reply.domain} is refused: {said}; expected 250"
     return _judged_foreign(reply, said, is_trusted)
 
@@ -199,8 +201,13 @@ def _of_refusal(reply: Reply) -> Verdict:
         return "fail"
     if reply.code // 100 == 4:
         return "fail" if re.match(r"4\.3\.[05]\b", reply.text) else "inconclusive"
-    is_about_client = re.search(r"Client host|Helo command|client|blocked|blacklist", reply.text, re.IGNORECASE)
+    is_about_client = re.search(r"Client host|Helo command|Sender address|blocked|blacklist", reply.text, re.IGNORECASE)
     return "inconclusive" if reply.code // 100 == 5 and is_about_client else "fail"
+
+
+def _is_unknown_recipient(reply: Reply) -> bool:
+    """Whether a domain is relayed and this recipient of it is not known, by a list or by asking the next hop."""
+    return reply.code // 100 == 5 and bool(re.search(r"relay recipient table|undeliverable address", reply.text))
 
 
 def _is_relay_denied(reply: Reply) -> bool:

@@ -1,12 +1,16 @@
 """What is read of the hosts of one pyinfra run."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from pyinfra.api import Host, State
+import gevent
+from paramiko import SSHException
+from pyinfra.api import FactBase, Host, State
 from pyinfra.api.facts import get_fact
 
 from mailproxy.facts import MailService, Observation
 from mailproxy.observed import ObservedState, Unread
+from mailproxy.remote import time_limit
 
 
 class Reading:
@@ -24,21 +28,23 @@ class Reading:
 
     def read(self, host: Host, expected: str) -> ObservedState | Unread:
         """Read a host in one round trip; expected is the input of observe.sh (mailproxy.program.expectation)."""
-        # get_fact of the host would drop it from the run when it fails, and with it the reason from the review.
-        try:
-            found = get_fact(host.state, host, Observation, kwargs={"_stdin": expected}, apply_failed_hosts=False)
-        except EOFError:
-            found = None
+        found = self._fact(host, Observation, {"_stdin": expected})
         self._found[host.name] = found or Unread("it could not be read (the reason stands above)")
         return self._found[host.name]
 
     def ask(self, host: Host, directory: str, questions: str) -> list[str]:
         """Ask a host about its own mail service (files/probe.sh); empty where it does not answer."""
-        arguments = {"directory": directory, "_stdin": questions}
+        return self._fact(host, MailService, {"directory": directory, "_stdin": questions}) or []
+
+    @staticmethod
+    def _fact(host: Host, fact: type[FactBase[Any]], arguments: Mapping[str, str]) -> Any:
+        """Return a fact of a host, None where it is lost on the way."""
         try:
-            return get_fact(host.state, host, MailService, kwargs=arguments, apply_failed_hosts=False) or []
-        except EOFError:
-            return []
+            with gevent.Timeout(time_limit(host.data.get("_timeout")), TimeoutError):
+                # get_fact of the host would drop it from the run when it fails, and with it the reason from the review.
+                return get_fact(host.state, host, fact, kwargs=dict(arguments), apply_failed_hosts=False)
+        except (OSError, EOFError, SSHException):
+            return None
 
     @property
     def is_complete(self) -> bool:

@@ -13,9 +13,16 @@ from pyinfra.api.command import PyinfraCommand
 from mailproxy.as_text import visible
 
 LOST = "the connection was lost or timed out"
-# pyinfra's _timeout counts while output is read. A peer that is gone without a word is found out when a new channel is
-# opened, which nothing else limits.
 _MARGIN_SECONDS = 30
+
+
+def time_limit(timeout: float | None) -> float | None:
+    """Return how many seconds a round trip may take at most where pyinfra's _timeout is that, None without a limit.
+
+    pyinfra counts only while it reads output: a peer that is gone without a word is found out when a new channel is
+    opened, which nothing else limits.
+    """
+    return timeout + _MARGIN_SECONDS if timeout else None
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,9 @@ class Remote:
 
     def run(self, text: str, stdin: str = "") -> Ended:
         """Run a program (mailproxy.program.command) in one round trip."""
-        seconds = self.arguments.get("_timeout")
-        limit = seconds + _MARGIN_SECONDS if seconds else None
         program = StringCommand(text, _stdin=stdin)
         try:
-            with gevent.Timeout(limit, TimeoutError):
+            with gevent.Timeout(time_limit(self.arguments.get("_timeout")), TimeoutError):
                 status, output = program.execute(self.state, self.host, self.arguments.copy())
         except (OSError, EOFError, SSHException):
             return Ended(reason=LOST)

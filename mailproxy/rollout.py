@@ -100,7 +100,8 @@ class Progress:
     """How far the hosts of a rollout have come, by name; changing are those that have a change.
 
     failed says why a host did not get to where it should, left_behind those whose failure was approved; activated is
-    the time of it (monotonic seconds), unproven says why an activated host was kept without a proof.
+    the time of it (monotonic seconds), answering are those that then answered all as expected, unproven says why an
+    activated host was kept without a proof.
     """
 
     changing: tuple[str, ...]
@@ -109,6 +110,7 @@ class Progress:
     left_behind: set[str] = field(default_factory=set)
     staged: set[str] = field(default_factory=set)
     activated: dict[str, float] = field(default_factory=dict)
+    answering: set[str] = field(default_factory=set)
     unproven: dict[str, str] = field(default_factory=dict)
     confirmed: set[str] = field(default_factory=set)
 
