@@ -1,5 +1,7 @@
-"""A lab of three hosts for the fleet tests; made anew after a test that failed on it."""
+"""A lab of three hosts for the fleet tests of each worker; made anew after a test that failed on it."""
 
+import contextlib
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -9,11 +11,30 @@ from lab import fleet as lab
 from lab.fleet import Fleet
 from tests.fleet.controller import TRUSTED, Controller
 
-LAB = "tests"
 HOSTS = 3
 GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}
 
 spoilt = pytest.StashKey[bool]()
+
+
+def lab_name(purpose: str) -> str:
+    """Return the name of this worker's lab for a purpose: of its own with pytest -n, as all workers run at once."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    return f"{purpose}-{worker}" if worker else purpose
+
+
+@contextlib.contextmanager
+def lab_of(count: int, purpose: str) -> Iterator[Fleet]:
+    """Inside, a lab of fresh hosts is up, under this worker's name for a purpose.
+
+    Modules that want another lab than the one below keep it in a fixture of session scope: pytest -n deals the tests of
+    a module out to all workers, between those of others.
+    """
+    name = lab_name(purpose)
+    try:
+        yield lab.up(count, name)
+    finally:
+        lab.down(name)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,9 +50,8 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def _lab() -> Iterator[list[Fleet]]:
-    current = [lab.up(HOSTS, LAB)]
-    yield current
-    lab.down(LAB)
+    with lab_of(HOSTS, "tests") as fleet:
+        yield [fleet]
 
 
 @pytest.fixture
@@ -39,14 +59,14 @@ def fleet(_lab: list[Fleet], request: pytest.FixtureRequest) -> Fleet:
     """Three hosts in whatever state earlier tests left them, all up."""
     if request.session.stash.get(spoilt, False):
         request.session.stash[spoilt] = False
-        _lab[0] = lab.up(HOSTS, LAB)
+        _lab[0] = lab.up(HOSTS, lab_name("tests"))
     return _lab[0]
 
 
 @pytest.fixture
 def fresh_fleet(_lab: list[Fleet]) -> Fleet:
     """Three hosts with Postfix as the package left it."""
-    _lab[0] = lab.up(HOSTS, LAB)
+    _lab[0] = lab.up(HOSTS, lab_name("tests"))
     return _lab[0]
 
 
