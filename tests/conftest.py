@@ -1,8 +1,19 @@
 """What all tests begin with."""
 
-# It patches the standard library, which has to come before anything imports ssl, as selenium does.
-import pyinfra_cli  # noqa: F401
+from unittest import mock
+
 import pytest
+from gevent import monkey
+
+# It makes greenlets of all threads, which pyinfra's own process wants, and the fleet tests start that. In the tests'
+# process pytest -n waits in one thread for what another one hears.
+with mock.patch.object(monkey, "patch_all"):
+    import pyinfra_cli  # noqa: F401
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the matrix of faults: it keeps one worker of pytest -n busy for longer than anything else."""
+    items.sort(key=lambda item: "test_faults" not in item.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,6 +1,10 @@
-"""A lab of three hosts for the fleet tests; made anew after a test that failed on it."""
+"""A lab of three hosts for the fleet tests of each worker; made anew after a test that failed on it."""
 
-from collections.abc import Generator, Iterator
+import concurrent.futures
+import contextlib
+import os
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -8,12 +12,67 @@ import pytest
 from lab import fleet as lab
 from lab.fleet import Fleet
 from tests.fleet.controller import TRUSTED, Controller
+from tests.fleet.saved import Saved, save
 
-LAB = "tests"
 HOSTS = 3
 GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}
 
 spoilt = pytest.StashKey[bool]()
+
+
+def lab_name(purpose: str) -> str:
+    """Return the name of this worker's lab for a purpose: of its own with pytest -n, as all workers run at once."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    return f"{purpose}-{worker}" if worker else purpose
+
+
+@contextlib.contextmanager
+def lab_of(count: int, purpose: str) -> Iterator[Fleet]:
+    """Inside, a lab of fresh hosts is up, under this worker's name for a purpose.
+
+    Modules that want another lab than the one below keep it in a fixture of session scope: pytest -n deals the tests of
+    a module out to all workers, between those of others.
+    """
+    name = lab_name(purpose)
+    try:
+        yield lab.up(count, name)
+    finally:
+        lab.down(name)
+
+
+@dataclass
+class Restorable:
+    """A lab whose hosts can be given back states they were in before, by the names of these states."""
+
+    fleet: Fleet
+    states: dict[str, list[Saved]] = field(default_factory=dict)
+
+    @classmethod
+    def fresh(cls, fleet: Fleet) -> "Restorable":
+        """Of hosts that are as the package left them, which is the first state to go back to."""
+        restorable = cls(fleet)
+        restorable._save("package")
+        return restorable
+
+    def bring_to(self, state: str, make: Callable[[], object] = lambda: None) -> None:
+        """Bring all hosts to a state: the first time by making it of the package's, from then on as it was then."""
+        if state in self.states:
+            self._put_back(state)
+        else:
+            self._put_back("package")
+            make()
+            self._save(state)
+
+    def _save(self, state: str) -> None:
+        hosts = (*self.fleet.hosts, self.fleet.mail_server)
+        self.states[state] = [save(host, self.fleet.directory / "saved" / state / host.short_name) for host in hosts]
+
+    def _put_back(self, state: str) -> None:
+        *hosts, mail_server = self.states[state]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            list(pool.map(Saved.put_back, hosts))
+        # Last, when nothing is on its way to it any more.
+        mail_server.put_back()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -28,26 +87,26 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def _lab() -> Iterator[list[Fleet]]:
-    current = [lab.up(HOSTS, LAB)]
-    yield current
-    lab.down(LAB)
+def _labs() -> Iterator[list[Restorable]]:
+    """The lab of this worker, as the only element, so that another one can take its place."""
+    with lab_of(HOSTS, "tests") as fleet:
+        yield [Restorable.fresh(fleet)]
 
 
 @pytest.fixture
-def fleet(_lab: list[Fleet], request: pytest.FixtureRequest) -> Fleet:
+def restorable(_labs: list[Restorable], request: pytest.FixtureRequest) -> Restorable:
     """Three hosts in whatever state earlier tests left them, all up."""
     if request.session.stash.get(spoilt, False):
         request.session.stash[spoilt] = False
-        _lab[0] = lab.up(HOSTS, LAB)
-    return _lab[0]
+        _labs[0] = Restorable.fresh(lab.up(HOSTS, lab_name("tests")))
+    return _labs[0]
 
 
 @pytest.fixture
-def fresh_fleet(_lab: list[Fleet]) -> Fleet:
+def fresh_fleet(restorable: Restorable) -> Fleet:
     """Three hosts with Postfix as the package left it."""
-    _lab[0] = lab.up(HOSTS, LAB)
-    return _lab[0]
+    restorable.bring_to("package")
+    return restorable.fleet
 
 
 def _controller(fleet: Fleet, directory: Path) -> Controller:
@@ -63,8 +122,8 @@ def newcomer(fresh_fleet: Fleet, tmp_path: Path) -> Controller:
 
 
 @pytest.fixture
-def controller(fleet: Fleet, tmp_path: Path) -> Controller:
+def controller(restorable: Restorable, tmp_path: Path) -> Controller:
     """An administrator whose fleet is the guide's proxy."""
-    controller = _controller(fleet, tmp_path)
-    controller.roll_out()
+    controller = _controller(restorable.fleet, tmp_path)
+    restorable.bring_to("guide", controller.roll_out)
     return controller

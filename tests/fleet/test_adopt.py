@@ -1,14 +1,16 @@
 """Hosts made by hand are taken over as they are: adopted, reviewed as no change, rolled out, and relaying as before."""
 
 import json
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from lab.fleet import Fleet
 from lab.hosts import Host
-from tests.fleet.conftest import GUIDE
+from tests.fleet.conftest import GUIDE, Restorable
 from tests.fleet.controller import Controller, Result, assert_mail_flows, private_names, reply_to, tree
 
 GUIDE_MAIN_CF = """\
@@ -75,11 +77,14 @@ def make_by_hand(host: Host, main_cf: str, files: dict[str, str], *tables: str) 
     for path, text in files.items():
         (host.root / path).parent.mkdir(exist_ok=True)
         (host.root / path).write_text(text)
-    (host.root / "etc/postfix/main.cf").write_text(main_cf)
+    path_of_main_cf = host.root / "etc/postfix/main.cf"
+    path_of_main_cf.write_text(main_cf)
+    # Every program of Postfix would wait until it is two seconds old.
+    os.utime(path_of_main_cf, times=(time.time() - 10,) * 2)
     for table in tables:
         tool, path = table.split()
         host.run([tool, f"hash:/etc/postfix/{path}" if not path.startswith("/") else f"hash:{path}"])
-    host.run(["sh", "-c", "sleep 2; postfix stop; postfix start"])
+    host.run(["sh", "-c", "postfix stop; postfix start"])
 
 
 def make_as_debian_with_the_guide(host: Host) -> None:
@@ -101,16 +106,20 @@ def make_oddly(host: Host) -> None:
     make_by_hand(host, text, ODD_FILES, "postalias /etc/aliases", "postmap transport", "postmap Relay")
 
 
-@pytest.fixture
-def administrator(fresh_fleet: Fleet, tmp_path: Path) -> Controller:
-    """An administrator of three hosts that were made by hand, each in another way, who has declared nothing."""
-    first, second, third = fresh_fleet.hosts
+def make_all_by_hand(fleet: Fleet) -> None:
+    first, second, third = fleet.hosts
     make_as_debian_with_the_guide(first)
     make_as_debian_with_relaying(second)
     make_oddly(third)
+
+
+@pytest.fixture
+def administrator(restorable: Restorable, tmp_path: Path) -> Controller:
+    """An administrator of three hosts that were made by hand, each in another way, who has declared nothing."""
+    restorable.bring_to("made by hand", lambda: make_all_by_hand(restorable.fleet))
     directory = tmp_path / "adopted"
     directory.mkdir()
-    return Controller(fresh_fleet, directory, approves=("takeover",))
+    return Controller(restorable.fleet, directory, approves=("takeover",))
 
 
 def adopt(administrator: Controller, *arguments: str) -> Result:

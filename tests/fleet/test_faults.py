@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import fleet as lab
+from tests.fleet.conftest import lab_of
 from tests.fleet.controller import TRUSTED, Controller, live
 from tests.fleet.faults import (
     CONFIRM_SECONDS,
@@ -26,6 +26,9 @@ from tests.fleet.faults import (
     use_small_disk,
 )
 
+# One lab for all of them, in one worker of pytest -n.
+pytestmark = pytest.mark.xdist_group("faults")
+
 HOSTS = 8
 SMALL_DISKS = 2
 DOCS = Path(__file__).parent.parent.parent / "docs/faults.md"
@@ -37,9 +40,7 @@ Matrix = dict[tuple[str, str], Outcome]
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Matrix]:
     """What every fault at every step led to: several hosts at a time, each with one after the other."""
-    name = "tests-faults"
-    fleet = lab.up(HOSTS, name)
-    try:
+    with lab_of(HOSTS, "tests-faults") as fleet:
         sites = []
         for host in fleet.hosts:
             controller = Controller(fleet, tmp_path_factory.mktemp(host.short_name))
@@ -71,8 +72,6 @@ def matrix(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
         for worker in workers:
             worker.join()
         yield found
-    finally:
-        lab.down(name)
 
 
 def _selected(request: pytest.FixtureRequest) -> Iterator[tuple[Fault, str]]:

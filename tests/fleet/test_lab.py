@@ -1,5 +1,6 @@
 """The lab leaves the machine as it was, and says what it needs."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,9 +15,10 @@ from lab import fleet as lab
 from lab.fleet import Fleet
 from lab.hosts import mark_of
 from lab.machine import LabError, arguments_of, bearing, require
+from tests.fleet.conftest import lab_name
 from tests.fleet.controller import REPOSITORY
 
-NAME = "spare"
+NAME = lab_name("spare")
 KINDS = ("net", "mnt", "pid", "uts", "ipc")
 
 
@@ -49,6 +51,17 @@ def namespaces(pids: list[int]) -> set[str]:
     return found
 
 
+@contextlib.contextmanager
+def kept(pids: list[int]) -> Iterator[None]:
+    """Inside, the numbers of the namespaces of processes are not given to new ones, such as those of another lab."""
+    with contextlib.ExitStack() as files:
+        for pid in pids:
+            for kind in KINDS:
+                with contextlib.suppress(OSError):
+                    files.enter_context(Path(f"/proc/{pid}/ns/{kind}").open("rb"))
+        yield
+
+
 def living() -> list[int]:
     """Return the pids of all processes that have not ended; a zombie waits for its parent and holds nothing."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
@@ -65,10 +78,12 @@ def assert_nothing_is_left(of: set[str]) -> None:
 
 def test_down_leaves_no_process_no_mount_and_no_namespace() -> None:
     fleet = lab.up(1, NAME)
-    used = namespaces([host.pid for host in (*fleet.hosts, fleet.mail_server)])
+    pids = [host.pid for host in (*fleet.hosts, fleet.mail_server)]
+    used = namespaces(pids)
     assert len(used - namespaces([os.getpid()])) == len(KINDS) * 2
-    assert command("down").returncode == 0
-    assert_nothing_is_left(used)
+    with kept(pids):
+        assert command("down").returncode == 0
+        assert_nothing_is_left(used)
 
 
 def test_down_cleans_up_after_an_up_that_was_killed() -> None:
@@ -81,8 +96,9 @@ def test_down_cleans_up_after_an_up_that_was_killed() -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     used = namespaces(pids)
-    assert command("down").returncode == 0
-    assert_nothing_is_left(used)
+    with kept(pids):
+        assert command("down").returncode == 0
+        assert_nothing_is_left(used)
 
 
 def test_a_second_up_leaves_exactly_one_fleet() -> None:
@@ -129,6 +145,8 @@ def test_a_host_that_lost_its_power_comes_back_with_its_files() -> None:
         (["ssh", "mx1"], 1, f"lab {NAME} is not up: lab/lab up"),
         (["status"], 1, f"lab {NAME} is not up: lab/lab up"),
     ],
+    # The same in all workers, which the name of the lab is not.
+    ids=["up with no number", "no command", "run", "ssh", "status"],
 )
 def test_wrong_usage_is_one_clear_line(arguments: list[str], status: int, expected: str) -> None:
     result = command(*arguments)
