@@ -122,11 +122,13 @@ def _starttls(smtp: smtplib.SMTP) -> Reply:
     return reply
 
 
-def _reply(kind: Kind, step: Callable[[], tuple[int, bytes]], domain: str = "") -> Reply:
+def _reply(kind: Kind, step: Callable[[], tuple[int, bytes | str]], domain: str = "") -> Reply:
     try:
         code, said = step()
     except ssl.SSLError as error:
         return Reply(kind, 0, f"the TLS handshake failed: {_reason(error)}", domain)
+    except smtplib.SMTPResponseException as error:
+        code, said = error.smtp_code, error.smtp_error
     return Reply(kind, code, _text(said), domain)
 
 
