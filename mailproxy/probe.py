@@ -69,7 +69,7 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     Where an earlier change was never proven, nobody knows any more what it changed: every domain counts as changed.
     """
     live, wanted = found.live.domains, found.wanted.domains
-    changed = list(wanted) if is_unproven else differing(live, wanted)
+    changed = list(dict.fromkeys([*(wanted if is_unproven else ()), *differing(live, wanted)]))
     accepted = [domain for domain in changed if is_accepted(wanted.get(domain, "")) and domain in wanted]
     others = sorted({domain for domain, hop in wanted.items() if is_accepted(hop)}.difference(accepted))
     removed = [domain for domain in changed if domain in live and is_accepted(live[domain])]
