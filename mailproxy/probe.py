@@ -199,7 +199,9 @@ def _of_refusal(reply: Reply) -> Verdict:
         return "fail"
     if reply.code // 100 == 4:
         return "fail" if re.match(r"4\.3\.[05]\b", reply.text) else "inconclusive"
-    is_about_client = re.search(r"Client host|Helo command|client|blocked|blacklist", reply.text, re.IGNORECASE)
+    # What stands in brackets is who asks or who is written to, by any name.
+    said = re.sub(r"<[^>]*>", "", reply.text)
+    is_about_client = re.search(r"Client host|Helo command|client|blocked|blacklist", said, re.IGNORECASE)
     return "inconclusive" if reply.code // 100 == 5 and is_about_client else "fail"
 
 
