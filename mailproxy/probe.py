@@ -111,8 +111,7 @@ def outcomes(asked: Probes, replies: Sequence[Reply], client: str, was_reachable
     """
     is_trusted = _is_trusted(client, asked.networks)
     for judged, together in _by_verdict(asked, replies, is_trusted, was_reachable).items():
-        shown = [text for text, _ in together[:_NAMED]]
-        more = len(together) - len(shown)
+        shown, more = together[:_NAMED], len(together) - _NAMED
         yield Outcome(judged, "; ".join(shown) + (f"; and {more} more" if more > 0 else ""))
 
 
@@ -138,12 +137,13 @@ def hop_outcomes(lines: Iterable[str], fails: bool) -> Iterator[Outcome]:
 
 def _by_verdict(
     asked: Probes, replies: Sequence[Reply], is_trusted: bool, was_reachable: bool
-) -> dict[Verdict, list[tuple[str, Reply]]]:
-    found: dict[Verdict, list[tuple[str, Reply]]] = {}
+) -> dict[Verdict, list[str]]:
+    found: dict[Verdict, list[str]] = {}
     for reply in replies:
         judged, text = _judged(reply, is_trusted, was_reachable)
-        if judged != "pass":
-            found.setdefault(judged, []).append((text, reply))
+        # Several sessions may say the same.
+        if judged != "pass" and text not in found.setdefault(judged, []):
+            found[judged].append(text)
     return found
 
 
