@@ -272,6 +272,11 @@ def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
     for user in sorted(observed.missing_users):
         names = [name for name, value in desired.aliases.items() if user in value.lower().replace(",", " ").split()]
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
+    yield from warnings_of_lock(observed)
+
+
+def warnings_of_lock(observed: ObservedState) -> Iterator[str]:
+    """Yield who else is changing the host."""
     if observed.lock is not None:
         state = ", and at work now" if observed.lock.busy else "; that run is over" if observed.lock.stale else ""
         yield f"locked by {observed.lock.holder}, {observed.lock.age // 60} min ago{state}"

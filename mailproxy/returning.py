@@ -9,7 +9,7 @@ from mailproxy.meaning import lacks_relay_rule
 from mailproxy.model import Entries
 from mailproxy.observed import ObservedState, Saved
 from mailproxy.order import bridged, renames
-from mailproxy.plan import TABLE_TYPE, FileChange, Plan, Query, Refusal, queries_of, repairs_of
+from mailproxy.plan import TABLE_TYPE, FileChange, Plan, Query, Refusal, queries_of, repairs_of, warnings_of_lock
 from mailproxy.probe import probes
 from mailproxy.render import FILES, TABLES, Content
 from mailproxy.service import effective, service
@@ -52,7 +52,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         gates=gates(found, action.action, observed),
         is_managed=observed.is_managed,
         repairs=tuple(repairs_of(observed)),
-        warnings=tuple(_warnings(saved, holding)),
+        warnings=(*warnings_of_lock(observed), *_warnings(saved, holding)),
         base={name: observed.digest(name) for name in (*FILES, *observed.live)},
         loaded=saved.manifest.loaded if saved.manifest else {TABLE_TYPE: _table_type(observed)},
         probes=probes(found, holding, observed.journal is not None),
