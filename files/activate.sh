@@ -126,7 +126,6 @@ go_back_by_itself() {
 # queued_for_gone - print how many recipients the queue holds for the domains whose routes go, "unknown" where it cannot
 # be read.
 queued_for_gone() {
-    records gone >"$stage/gone"
     [ -s "$stage/gone" ] || { echo 0 && return; }
     postqueue -c "$PWD" -p >"$stage/queue" || { echo unknown && return; }
     awk -v gone="$stage/gone" '
@@ -135,11 +134,43 @@ queued_for_gone() {
         END { print count + 0 }' "$stage/queue"
 }
 
-# after_service - Postfix refuses the removed domains from here on; mail that it took before keeps their routes.
-after_service() {
+# smtpd_processes - print the numbers of the processes that talk to clients.
+smtpd_processes() {
+    { ps -A -o pid= -o comm= 2>/dev/null || ps -o pid,comm; } | awk '$2 ~ /(^|\/)smtpd$/ { print $1 }'
+}
+
+# still_running - print how many of those that were noted are there still.
+still_running() {
+    count=0
+    while read -r process; do
+        ! kill -0 "$process" 2>/dev/null || count=$((count + 1))
+    done <"$stage/sessions"
+    echo "$count"
+}
+
+# open_sessions - print how many of the processes that served before still do, after a while: a session goes on with
+# what was accepted when it began. Those that wait for a client end at once.
+open_sessions() {
+    [ -s "$stage/gone" ] || { echo 0 && return; }
+    tries=15
+    while open=$(still_running) && [ "$open" != 0 ] && [ "$tries" != 0 ]; do
+        tries=$((tries - 1))
+        sleep 1
+    done
+    echo "$open"
+}
+
+# serve_change ACTION - make Postfix read the change. It refuses the removed domains from here on; what it took before, or
+# still takes in sessions from before, keeps their routes.
+serve_change() {
+    records gone >"$stage/gone"
+    [ ! -s "$stage/gone" ] || smtpd_processes >"$stage/sessions"
+    serve "$1" || return 1
     : >"$stage/served"
+    sessions=$(open_sessions)
     count=$(queued_for_gone) || return 1
-    [ "$count" = 0 ] || printf '%s\n' "$count" >"$stage/waiting"
+    [ "$sessions" = 0 ] || printf '%s SMTP sessions from before\n' "$sessions" >>"$stage/waiting"
+    [ "$count" = 0 ] || printf '%s queued recipients\n' "$count" >>"$stage/waiting"
 }
 
 # swap STAGED NAME - rename a staged file into place. A mark tells restore that routes have gone already, which they
@@ -155,7 +186,7 @@ step() {
     case $1 in
         swap) swap "$2" "$3" ;;
         drop) rm -f "$2" ;;
-        service) serve "$2" && after_service ;;
+        service) serve_change "$2" ;;
         *) : ;;
     esac
 }
@@ -265,8 +296,8 @@ action=$(records service)
 note_in_syslog "activated generation $((generation + 1)), with $generation to go back to: $action, by $(lock_value holder)$(
     records record | sed -n -e 's/^commit /, commit /p' -e 's/^review /, review /p' | tr -d '\n')"
 if [ -e "$stage/waiting" ]; then
-    printf 'routes of removed domains stay for %s queued recipients: run again when the queue has let them go\n' \
-        "$(cat "$stage/waiting")"
+    printf 'routes of removed domains stay for %s: run again when these are over\n' \
+        "$(sed '1!s/^/and /' "$stage/waiting" | tr '\n' ' ' | sed 's/ $//')"
 fi
 ask_hops
 printf 'activated: %s; generation %s is what was live before\n' "$action" "$generation"

@@ -59,6 +59,7 @@ case $what in
     confirm) confirm ;;
     keep)
         echo 'verdict inconclusive' >>"$PRIVATE/journal"
+        rm -rf "$PRIVATE/restore"
         note_in_syslog "kept generation $((generation + 1)), though nothing proved it"
         ;;
     undo) undo "$argument" ;;

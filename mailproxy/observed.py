@@ -72,12 +72,12 @@ class Saved:
     """
 
     numbers: tuple[int, ...]
-    records: dict[int, dict[str, str]] = field(default_factory=dict)
     number: int | None = None
     files: dict[str, LiveFile] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict, repr=False)
     manifest: Manifest | None = None
     foreign: Foreign | None = None
+    records: dict[int, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _saved(records: dict[str, list[str]], texts: dict[str, str]) -> Saved:
         number, name, *value = record.split(" ", 2)
         kept[int(number)][name] = " ".join(value)
     if "chosen" not in records:
-        return Saved(numbers, kept)
+        return Saved(numbers, records=kept)
     own: dict[str, list[str]] = {}
     for record in records.get("saved", []):
         word, _, rest = record.partition(" ")

@@ -15,7 +15,7 @@ from mailproxy.observed import ObservedState
 from mailproxy.order import bridged, renames
 from mailproxy.probe import Probes, probes
 from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
-from mailproxy.service import NOTHING, Service, effective, is_applied, service
+from mailproxy.service import NOTHING, Service, effective, is_applied, served_anew, service
 from mailproxy.syntax import main_cf_parameters, table_entries
 
 # The files that make up an indexed table, by type (DATABASE_README).
@@ -144,6 +144,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         gates=gates(found, action.action, observed),
         warnings=(*plan.warnings, *_warnings_of_taking_over(found, observed)),
         gone=gone,
+        service=served_anew(action) if gone else action,
         bridge=bridge,
         swaps=swaps,
         late_swaps=late_swaps,
@@ -272,6 +273,11 @@ def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
     for user in sorted(observed.missing_users):
         names = [name for name, value in desired.aliases.items() if user in value.lower().replace(",", " ").split()]
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
+    yield from warnings_of_lock(observed)
+
+
+def warnings_of_lock(observed: ObservedState) -> Iterator[str]:
+    """Yield who else is changing the host."""
     if observed.lock is not None:
         state = ", and at work now" if observed.lock.busy else "; that run is over" if observed.lock.stale else ""
         yield f"locked by {observed.lock.holder}, {observed.lock.age // 60} min ago{state}"

@@ -69,7 +69,7 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     Where an earlier change was never proven, nobody knows any more what it changed: every domain counts as changed.
     """
     live, wanted = found.live.domains, found.wanted.domains
-    changed = list(wanted) if is_unproven else differing(live, wanted)
+    changed = list(dict.fromkeys([*(wanted if is_unproven else ()), *differing(live, wanted)]))
     accepted = [domain for domain in changed if is_accepted(wanted.get(domain, "")) and domain in wanted]
     others = sorted({domain for domain, hop in wanted.items() if is_accepted(hop)}.difference(accepted))
     removed = [domain for domain in changed if domain in live and is_accepted(live[domain])]
@@ -111,8 +111,7 @@ def outcomes(asked: Probes, replies: Sequence[Reply], client: str, was_reachable
     """
     is_trusted = _is_trusted(client, asked.networks)
     for judged, together in _by_verdict(asked, replies, is_trusted, was_reachable).items():
-        shown = [text for text, _ in together[:_NAMED]]
-        more = len(together) - len(shown)
+        shown, more = together[:_NAMED], len(together) - _NAMED
         yield Outcome(judged, "; ".join(shown) + (f"; and {more} more" if more > 0 else ""))
 
 
@@ -138,12 +137,13 @@ def hop_outcomes(lines: Iterable[str], fails: bool) -> Iterator[Outcome]:
 
 def _by_verdict(
     asked: Probes, replies: Sequence[Reply], is_trusted: bool, was_reachable: bool
-) -> dict[Verdict, list[tuple[str, Reply]]]:
-    found: dict[Verdict, list[tuple[str, Reply]]] = {}
+) -> dict[Verdict, list[str]]:
+    found: dict[Verdict, list[str]] = {}
     for reply in replies:
         judged, text = _judged(reply, is_trusted, was_reachable)
-        if text:
-            found.setdefault(judged, []).append((text, reply))
+        # Several sessions may say the same.
+        if text and text not in found.setdefault(judged, []):
+            found[judged].append(text)
     return found
 
 
@@ -201,7 +201,9 @@ def _of_refusal(reply: Reply) -> Verdict:
         return "fail"
     if reply.code // 100 == 4:
         return "fail" if re.match(r"4\.3\.[05]\b", reply.text) else "inconclusive"
-    is_about_client = re.search(r"Client host|Helo command|Sender address|blocked|blacklist", reply.text, re.IGNORECASE)
+    # What stands in brackets is who asks or who is written to, by any name.
+    said = re.sub(r"<[^>]*>", "", reply.text)
+    is_about_client = re.search(r"Client host|Helo command|Sender address|blocked|blacklist", said, re.IGNORECASE)
     return "inconclusive" if reply.code // 100 == 5 and is_about_client else "fail"
 
 

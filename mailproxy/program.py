@@ -13,10 +13,13 @@ from mailproxy.plan import TABLE_TYPE, Plan, Query, listing_digest
 from mailproxy.render import TEMPLATE_PARAMETERS, Content, rendered_without_host, transport_table
 
 PROGRAMS = Path(__file__).parent.parent / "files"
-# What stands before a program, besides common.sh.
-_PARTS = {
+# What runs on hosts, and what stands before each besides common.sh.
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "observe": (),
+    "stage": (),
     "activate": ("transaction", "probing"),
     "settle": ("transaction", "probing"),
+    "release": (),
     "probe": ("probing",),
 }
 
@@ -26,11 +29,18 @@ def command(program: str, *arguments: str) -> str:
     return f"set -- {shlex.join(arguments)}\n{_text(program)}"
 
 
+def parts() -> dict[str, tuple[Path, ...]]:
+    """Return the files that each program is put together from, in their order; tests/run has them checked so."""
+    return {
+        program: tuple(PROGRAMS / f"{part}.sh" for part in ("common", *before, program))
+        for program, before in _PARTS.items()
+    }
+
+
 @cache
 def _text(program: str) -> str:
     """Return a program behind what they all begin with, less the comments, which no host needs."""
-    parts = ("common", *_PARTS.get(program, ()), program)
-    text = "".join((PROGRAMS / f"{part}.sh").read_text() for part in parts)
+    text = "".join(path.read_text() for path in parts()[program])
     return "".join(f"{line}\n" for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
 
 

@@ -8,7 +8,8 @@ from mailproxy import smtp
 from mailproxy.probe import Outcome, Probes, outcomes, verdict
 
 # A process of Postfix that was idle when it was told to reload may take one more connection, and the one that knows
-# the routes looks at its tables every 10 s (trivial-rewrite(8)): only what is wrong for so long is wrong.
+# the routes looks at its tables every 10 s (trivial-rewrite(8)): only what is wrong for so long is wrong. Where one
+# question takes longer than that, as of a host that does not answer at all, it is not asked again.
 _PAUSES = (1, 2, 3, 5)  # seconds
 
 
@@ -24,9 +25,10 @@ def is_reachable(host: Host) -> bool:
 
 def proven(host: Host, asked: Probes, was_reachable: bool) -> list[Outcome]:
     """Return what a host's answers prove against it, or leave open: nothing where all of them are as expected."""
+    started = time.monotonic()
     found = _asked_once(host, asked, was_reachable)
     for pause in _PAUSES:
-        if verdict(found) != "fail":
+        if verdict(found) != "fail" or time.monotonic() - started > sum(_PAUSES):
             break
         time.sleep(pause)
         found = _asked_once(host, asked, was_reachable)

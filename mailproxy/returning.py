@@ -9,10 +9,10 @@ from mailproxy.meaning import lacks_relay_rule
 from mailproxy.model import Entries
 from mailproxy.observed import ObservedState, Saved
 from mailproxy.order import bridged, renames
-from mailproxy.plan import TABLE_TYPE, FileChange, Plan, Query, Refusal, queries_of, repairs_of
+from mailproxy.plan import TABLE_TYPE, FileChange, Plan, Query, Refusal, queries_of, repairs_of, warnings_of_lock
 from mailproxy.probe import probes
 from mailproxy.render import FILES, TABLES, Content
-from mailproxy.service import effective, service
+from mailproxy.service import effective, served_anew, service
 from mailproxy.syntax import alias_entries, main_cf_parameters, table_entries
 
 
@@ -44,7 +44,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         gone=gone,
         bridge=bridge,
         swaps=swaps,
-        service=action,
+        service=served_anew(action) if gone else action,
         late_swaps=late_swaps,
         drops=drops,
         queries=tuple(_queries(contents, saved, observed)),
@@ -52,7 +52,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         gates=gates(found, action.action, observed),
         is_managed=observed.is_managed,
         repairs=tuple(repairs_of(observed)),
-        warnings=tuple(_warnings(saved, holding)),
+        warnings=(*warnings_of_lock(observed), *_warnings(saved, holding)),
         base={name: observed.digest(name) for name in (*FILES, *observed.live)},
         loaded=saved.manifest.loaded if saved.manifest else {TABLE_TYPE: _table_type(observed)},
         probes=probes(found, holding, observed.journal is not None),

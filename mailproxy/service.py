@@ -58,6 +58,11 @@ def service(
     return Service("none", "Postfix notices changed tables by itself") if changed else NOTHING
 
 
+def served_anew(found: Service) -> Service:
+    """Return what is to be done where routes go: sessions from before a reload still accept mail for their domains."""
+    return Service("reload", "routes go, and no session from before may need them") if found.action == "none" else found
+
+
 def is_applied(observed: ObservedState) -> bool:
     """Whether the journal says that its change went live as a whole, with a manifest, and only waits to be proven."""
     return observed.journal is not None and "applied" in observed.journal and observed.manifest is not None

@@ -13,6 +13,9 @@ TIMEOUT = 20  # seconds for a connection, and for each answer
 _REFUSALS_A_SESSION = 8
 # Well below smtpd_recipient_limit, 1000 by default.
 _RECIPIENTS_A_MESSAGE = 100
+# Each message begins with a RSET, and behind 100 of them (smtpd_junk_command_limit) each counts as a refusal.
+_RECIPIENTS_A_SESSION = 1000
+_CLOSING = 421
 _TOO_MANY_RECIPIENTS = 452
 
 
@@ -28,30 +31,36 @@ def is_reachable(address: str) -> bool:
 def dialogue(address: str, asked: Probes) -> tuple[list[Reply], str]:
     """Ask a host for all that is asked; returns its replies and the address of this machine in that connection.
 
-    Each reply stands for one step, those behind a step that ends a session are missing.
+    Each reply stands for one step, those behind a step that ends a session are missing. Where enough are refused
+    nothing more of that kind is asked: it is known then.
     """
     replies: list[Reply] = []
     client = ""
-    chunks: list[tuple[Kind, Sequence[str]]] = [("accepted", asked.accepted)]
-    size = _REFUSALS_A_SESSION
-    chunks += [("refused", asked.refused[start : start + size]) for start in range(0, len(asked.refused), size)]
-    for kind, domains in chunks:
-        session = _Session(address, asked.starttls)
-        replies += session.run(kind, domains)
-        client = client or session.client
-        if not session.is_alive:
-            break
+    kinds: list[tuple[Kind, Sequence[str], int]] = [
+        ("accepted", asked.accepted, _RECIPIENTS_A_SESSION),
+        ("refused", asked.refused, _REFUSALS_A_SESSION),
+    ]
+    for kind, domains, size in kinds:
+        for start in range(0, len(domains), size):
+            session = _Session(address, asked.starttls)
+            replies += session.run(kind, domains[start : start + size])
+            client = client or session.client
+            if not session.is_alive:
+                return replies, client
+            if not session.is_complete:
+                break
     return replies, client
 
 
 class _Session:
-    """One connection; is_alive tells whether its whole dialogue was held."""
+    """One connection; is_alive tells whether it was kept to a proper end, is_complete whether all was asked in it."""
 
     def __init__(self, address: str, with_starttls: bool):
         self.address = address
         self.with_starttls = with_starttls
         self.client = ""
         self.is_alive = False
+        self.is_complete = False
 
     def run(self, kind: Kind, domains: Sequence[str]) -> list[Reply]:
         """Hold the dialogue; what ends it early is the last reply."""
@@ -62,9 +71,15 @@ class _Session:
                 for reply in self._steps(smtp, kind, domains):
                     replies.append(reply)
                     stage = reply.kind
+                    self.is_complete = reply.domain == domains[-1]
+                    if reply.code == _CLOSING or _refusals(replies) == _REFUSALS_A_SESSION:
+                        break
             self.is_alive = True
-        except smtplib.SMTPServerDisconnected:
-            reason = "the connection was closed in the middle of the dialogue"
+        except smtplib.SMTPServerDisconnected as error:
+            # smtplib says so of a silent host, too.
+            cause = error.__context__
+            closed = "the connection was closed in the middle of the dialogue"
+            reason = _reason(cause) if isinstance(cause, TimeoutError) else closed
             replies.append(Reply("end" if replies else "greeting", 0, reason))
         except smtplib.SMTPResponseException as error:
             replies.append(Reply(stage, error.smtp_code, _text(error.smtp_error)))
@@ -103,7 +118,10 @@ def _recipients(smtp: smtplib.SMTP, kind: Kind, domains: Sequence[str]) -> Itera
         if reply.code == _TOO_MANY_RECIPIENTS and begin().code == 250:
             reply = _recipient(smtp, kind, domain)
         yield reply
-    smtp.rset()
+
+
+def _refusals(replies: Sequence[Reply]) -> int:
+    return sum(reply.code >= 400 for reply in replies)
 
 
 def _recipient(smtp: smtplib.SMTP, kind: Kind, domain: str) -> Reply:
@@ -122,11 +140,13 @@ def _starttls(smtp: smtplib.SMTP) -> Reply:
     return reply
 
 
-def _reply(kind: Kind, step: Callable[[], tuple[int, bytes]], domain: str = "") -> Reply:
+def _reply(kind: Kind, step: Callable[[], tuple[int, bytes | str]], domain: str = "") -> Reply:
     try:
         code, said = step()
     except ssl.SSLError as error:
         return Reply(kind, 0, f"the TLS handshake failed: {_reason(error)}", domain)
+    except smtplib.SMTPResponseException as error:
+        code, said = error.smtp_code, error.smtp_error
     return Reply(kind, code, _text(said), domain)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pyinfra.api import Inventory
 
-from mailproxy.declaration import DeclarationError, declared, nearer, source_of
+from mailproxy.declaration import DeclarationError, declared, declared_rollout, nearer, source_of
+from mailproxy.rollout import Rollout
 from tests.states import GUIDE
 
 
@@ -146,3 +147,36 @@ def test_the_entries_of_a_file_are_checked_like_any_others(tmp_path: Path) -> No
     path.write_text("# comment\n\nExample.com smtp:[10.1.0.2]\nexample.net\tsmtp:10.1.0.2\n")
     fleet = inventory({"mx1.example.com": {}}, all={"relay_domains": str(path)})
     assert "relay_domains['example.net'] = 'smtp:10.1.0.2': expected brackets" in message(fleet)
+
+
+def test_what_is_wrong_with_the_order_of_activation_is_told_with_its_key() -> None:
+    rollout = {"bake_seconds": 300, "next_hop": "fail", "next_hops": "never"}
+    text = message(inventory({"mx1.example.com": {}}, all={"relay_domains": GUIDE, "rollout": rollout}))
+    assert "rollout['next_hop'] = 'fail': no such key" in text
+    assert "rollout['next_hops'] = 'never': expected 'warn' or 'fail'" in text
+    text = message(inventory({"mx1.example.com": {}}, all={"relay_domains": GUIDE, "rollout": {"bake_seconds": 300}}))
+    assert "hosts would go back while they bake: expected longer confirm_seconds, found 300" in text
+
+
+def rollout_message(fleet: Inventory) -> str:
+    with pytest.raises(DeclarationError) as raised:
+        declared_rollout(fleet, list(fleet))
+    return str(raised.value)
+
+
+def test_the_way_back_needs_nothing_of_a_declaration_but_its_order() -> None:
+    wrong = {"relay_domains": {"example.com": "smtp:10.1.0.2"}, "mynetworks": ["0.0.0.0/0"], "rollout": {"waves": [1]}}
+    fleet = inventory({"mx1.example.com": {}, "mx2.example.com": {}}, all=wrong)
+    assert declared_rollout(fleet, list(fleet)) == Rollout(waves=(1,))
+    nothing = inventory({"mx1.example.com": {}}, all={})
+    assert declared_rollout(nothing, list(nothing)) == Rollout()
+
+
+def test_the_way_back_is_not_begun_in_an_order_that_cannot_be() -> None:
+    unknown = inventory({"mx1.example.com": {}}, all={"rollout": {"waves": ["canery"]}})
+    assert "wave 'canery': expected a group of the inventory" in rollout_message(unknown)
+    misshapen = inventory({"mx1.example.com": {}}, all={"rollout": {"bake_second": 3}})
+    assert "rollout = {'bake_second': 3}: " in rollout_message(misshapen)
+    assert "nothing was touched on any host" in rollout_message(misshapen)
+    other = inventory({"mx1.example.com": {}, "mx2.example.com": {"rollout": {"waves": [1]}}})
+    assert "a fleet has one order of activation" in rollout_message(other)

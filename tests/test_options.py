@@ -19,8 +19,9 @@ def test_all_of_it(tmp_path: Path) -> None:
         "review": f"{page},{document}",
         "reviewed": digest({}),
         "expect": "no_changes",
+        "inconclusive": "pass",
     }
-    assert options(given) == Options(frozenset({"removals", "networks"}), (page, document), digest({}), True)
+    assert options(given) == Options(frozenset({"removals", "networks"}), (page, document), digest({}), True, True)
 
 
 def test_gates_may_come_as_json() -> None:
@@ -36,6 +37,8 @@ def test_gates_may_come_as_json() -> None:
         ({"review": "review.pdf"}, "expected a file that ends in .md, .html, .json"),
         ({"review": "/nonexistent/review.md"}, "there is no directory /nonexistent"),
         ({"expect": "changes"}, "expect=changes: expected no_changes"),
+        ({"inconclusive": "fail"}, "inconclusive=fail: expected pass"),
+        ({"inconclusive": True}, "inconclusive=True: expected pass"),
         ({"reviewed": ""}, "reviewed=: expected a digest"),
         ({"reviewed": 12345}, "reviewed=12345: expected a digest"),
     ],
@@ -46,7 +49,7 @@ def test_what_cannot_be_is_refused(given: dict[str, object], reason: str) -> Non
     assert reason in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["aprove", "expct", "reviewd", "expects", "reviews"])
+@pytest.mark.parametrize("name", ["aprove", "expct", "reviewd", "expects", "reviews", "inconclusiv"])
 def test_what_is_nearly_an_option_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no such option; did you mean"):
         options({name: "x", "ssh_user": "root", "rollout": {}})

@@ -109,7 +109,8 @@ def fresh_fleet(restorable: Restorable) -> Fleet:
     return restorable.fleet
 
 
-def _controller(fleet: Fleet, directory: Path) -> Controller:
+def administrator(fleet: Fleet, directory: Path) -> Controller:
+    """Return an administrator of a fleet who has declared the guide's proxy."""
     controller = Controller(fleet, directory)
     controller.declare(relay_domains=GUIDE, mynetworks=TRUSTED, aliases={"postmaster": "root"})
     return controller
@@ -118,12 +119,12 @@ def _controller(fleet: Fleet, directory: Path) -> Controller:
 @pytest.fixture
 def newcomer(fresh_fleet: Fleet, tmp_path: Path) -> Controller:
     """An administrator who has declared the guide's proxy and rolled out nothing yet."""
-    return _controller(fresh_fleet, tmp_path)
+    return administrator(fresh_fleet, tmp_path)
 
 
 @pytest.fixture
 def controller(restorable: Restorable, tmp_path: Path) -> Controller:
     """An administrator whose fleet is the guide's proxy."""
-    controller = _controller(restorable.fleet, tmp_path)
+    controller = administrator(restorable.fleet, tmp_path)
     restorable.bring_to("guide", controller.roll_out)
     return controller

@@ -195,6 +195,25 @@ def replaced(host: Host, program: str, script: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def port_25_dropped(host: Host, *, on_reload: bool = False) -> Iterator[None]:
+    """Keep every answer of a host's port 25 from its network, from now on or from its next reload on."""
+    rule = "pref 5 ipproto tcp sport 25 blackhole"
+    if on_reload:
+        drop = f"case $* in *reload) ip rule del {rule} 2>/dev/null; ip rule add {rule} ;; esac; "
+        stand_in: contextlib.AbstractContextManager[None] = replaced(
+            host, "/usr/sbin/postfix", drop + 'exec $real "$@"'
+        )
+    else:
+        host.run(["ip", "rule", "add", *rule.split()])
+        stand_in = contextlib.nullcontext()
+    try:
+        with stand_in:
+            yield
+    finally:
+        host.run(["ip", "rule", "del", *rule.split()])
+
+
+@contextlib.contextmanager
 def program_at_work(host: Host) -> Iterator[int]:
     """Keep a process on a host that looks like a program of ours at work; yields its number there."""
     script = "sh -c 'PRIVATE=.mailproxy; sleep 100; :' >/dev/null 2>&1 & echo $!"

@@ -1,6 +1,7 @@
 """The main job on real hosts: the guide's proxy, domains added, moved and removed, and nothing else touched."""
 
 import re
+import smtplib
 
 import pytest
 
@@ -244,6 +245,25 @@ def test_mail_that_is_queued_for_a_removed_domain_keeps_its_route(controller: Co
     controller.roll_out()
     assert "removed.example" not in live(host)["transport entries"]
     controller.assert_converged()
+
+
+def test_a_session_from_before_the_rollout_that_still_writes_to_a_removed_domain_keeps_its_route(
+    controller: Controller,
+) -> None:
+    fleet, host = controller.fleet, controller.fleet.hosts[0]
+    with fleet.network(), smtplib.SMTP(host.address, 25, local_hostname="outside.example", timeout=60) as client:
+        # What a session asked for once it need not ask for again: smtpd keeps the answers of its tables.
+        client.sendmail("someone@outside.example", ["user@example.org"], "Subject: before\r\n\r\nhello\r\n")
+        controller.declare(relay_domains={name: hop for name, hop in GUIDE.items() if name != "example.org"})
+        result = controller.roll_out("--limit", host.name)
+        expected = f"[{host.name}] routes of removed domains stay for 1 SMTP sessions from before: run again"
+        assert expected in result.log
+        client.sendmail("someone@outside.example", ["user@example.org"], "Subject: after\r\n\r\nhello\r\n")
+    assert arrived(fleet, "after", "user@example.org")
+    assert reply_to(fleet, host, "user@example.org")[0] == 554
+    review = controller.roll_out("--limit", host.name).said
+    assert "reload Postfix: routes go, and no session from before may need them" in review
+    assert "example.org" not in live(host)["transport"]
 
 
 def test_going_on_after_errors_gets_no_host_past_its_stage(controller: Controller) -> None:
