@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
+
+from lab.tables import table
 
 FLOOR = ("connect, run true", "floor")
 TASKS = ("nothing to do", "dry run, one domain added", "one domain added")
@@ -58,7 +59,7 @@ def _absolute(costs: Costs) -> str:
         walls = [cost.wall for cost in costs.runs[task, tool]]
         figures = [f"{value:.{decimals}f}" for value, decimals in median]
         rows.append((task, tool, *figures, f"{min(walls):.2f} to {max(walls):.2f}"))
-    return _table(("task", "tool", *COLUMNS, "wall s, all runs"), rows)
+    return table(("task", "tool", *COLUMNS, "wall s, all runs"), rows, names=2)
 
 
 def _ratios(costs: Costs) -> str:
@@ -69,21 +70,8 @@ def _ratios(costs: Costs) -> str:
         rows.append((task, "textbook ÷ floor", *_quotients(textbook, floor)))
         rows.append((task, "ours ÷ floor", *_quotients(ours, floor)))
         rows.append((task, "ours ÷ textbook", *_quotients(ours, textbook)))
-    return _table(("task", "ratio", *COLUMNS), rows)
+    return table(("task", "ratio", *COLUMNS), rows, names=2)
 
 
 def _quotients(cost: Cost, reference: Cost) -> list[str]:
     return [f"{value / unit:.2f}" for value, unit in zip(astuple(cost), astuple(reference), strict=True)]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table that is aligned in a terminal too: two columns of names, the others of numbers."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    rule = [("-" * width if index < 2 else "-" * (width - 1) + ":") for index, width in enumerate(widths)]
-    return "\n".join(_line(cells, widths) for cells in (head, rule, *rows))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    names = [cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
-    numbers = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
-    return f"| {' | '.join([*names, *numbers])} |"

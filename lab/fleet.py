@@ -46,6 +46,9 @@ virtual_mailbox_limit = 0
 message_size_limit = 0
 """
 
+# A second way to the same server, for domains that move.
+MAIL_SERVER_SERVICES = "2525 inet n - y - - smtpd\n"
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -103,10 +106,14 @@ class Fleet:
         """Inside, this thread's new sockets and processes are the controller's."""
         return network_of(hosts.controller_pid(self.directory))
 
+    @property
+    def inbox(self) -> Path:
+        """Where the internal mail server files what arrives, each message by itself; not there before the first."""
+        return self.mail_server.root / INBOX / "new"
+
     def messages(self) -> list[EmailMessage]:
         """What arrived at the internal mail server, oldest first; the recipient is in X-Original-To."""
-        inbox = self.mail_server.root / INBOX
-        files = sorted(inbox.glob("new/*"), key=lambda file: file.stat().st_mtime_ns)
+        files = sorted(self.inbox.glob("*"), key=lambda file: file.stat().st_mtime_ns)
         return [email.message_from_bytes(file.read_bytes(), policy=email.policy.default) for file in files]
 
     def power_off(self, host: Host) -> None:
@@ -214,7 +221,7 @@ def _start(directory: Path, root: Path, count: int) -> Fleet:
 
 
 def _install(fleet: Fleet, root: Path) -> None:
-    """Make every host's directory; only names, keys and the mail server's main.cf differ from the root."""
+    """Make every host's directory; only names, keys and the mail server's configuration differ from the root."""
     client_key = fleet.ssh_key.with_name("key.pub").read_text()
     main_cf = (root / "etc/postfix/main.cf").read_text()
     for host in (fleet.mail_server, *fleet.hosts):
@@ -228,8 +235,11 @@ def _install(fleet: Fleet, root: Path) -> None:
             "etc/hosts": names,
             "var/spool/postfix/etc/hosts": names,
             "etc/ssh/authorized_keys": client_key,
-            "etc/postfix/main.cf": MAIL_SERVER_MAIN_CF if host is fleet.mail_server else own_main_cf,
+            "etc/postfix/main.cf": own_main_cf,
         }
+        if host is fleet.mail_server:
+            files["etc/postfix/main.cf"] = MAIL_SERVER_MAIN_CF
+            files["etc/postfix/master.cf"] = (root / "etc/postfix/master.cf").read_text() + MAIL_SERVER_SERVICES
         hosts.install(host, root, files)
     inbox = fleet.mail_server.directory / "upper/srv/mail"
     inbox.mkdir(parents=True)

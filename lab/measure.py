@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import platform
-import signal
 import smtplib
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
-from lab import fleet
 from lab.costs import FLOOR, TASKS, TOOLS, Cost, Costs, tables
 from lab.fleet import Fleet
 from lab.hosts import MAX_HOSTS, Host, controller_pid
-from lab.machine import LabError, locked, require, uninterrupted
+from lab.machine import LabError
+from lab.trial import DEPLOYS, NEXT_HOP, ROOT, alone, ended, ended_with_us, fresh_lab, group_data, up_to
 
-ROOT = Path(__file__).resolve().parent.parent
 NAME = "bench"
-NEXT_HOP = "smtp:[10.1.0.2]"
 MAX_DOMAINS = 90_000
 MAX_REPEAT = 100
 ARRIVAL_TIMEOUT = 20  # seconds
 
-# What each tool's user types: the deploy, and the dry run that shows the change.
-DEPLOYS = {"textbook": "lab/textbook/deploy.py", "ours": "deploy.py"}
+# What each tool's user types to see the change.
 REVIEWS = {"textbook": ("--dry", "--diff"), "ours": ("--dry",)}
 
 DESCRIPTION = """\
@@ -49,16 +42,9 @@ class Bench:
         self.lab, self.data = lab, data
 
     def declare(self, domains: int) -> str:
-        """Declare that many relay domains and return the last one; no key of the project's own group_data counts."""
+        """Declare that many relay domains and return the last one."""
         names = [f"customer-{number:05}.example" for number in range(1, domains + 1)]
-        declared = {
-            "relay_domains": dict.fromkeys(names, NEXT_HOP),
-            "mynetworks": ["127.0.0.0/8", "10.1.0.2/32"],
-            "aliases": {"postmaster": "root"},
-            "message_size_limit": 20480000,
-            "main_cf": {},
-        }
-        (self.data / "all.py").write_text("".join(f"{key} = {value!r}\n" for key, value in declared.items()))
+        (self.data / "all.py").write_text(group_data(dict.fromkeys(names, NEXT_HOP)))
         return names[-1]
 
     def floor(self) -> Cost:
@@ -88,7 +74,7 @@ class Bench:
                 stdout=said,
                 stderr=subprocess.STDOUT,
             )
-            with _ended_with_us(process):
+            with ended_with_us(process):
                 _, status, usage = os.wait4(process.pid, 0)
             wall = time.perf_counter() - started
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -103,17 +89,6 @@ class Bench:
             round_trips=int(count.read_text()) / hosts,
             sent=(_bytes_sent(self.lab) - sent) / 1024 / hosts,
         )
-
-
-@contextlib.contextmanager
-def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Kill a process when waiting for it is given up: its lab is about to go."""
-    try:
-        yield
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
 
 
 def _bytes_sent(lab: Fleet) -> int:
@@ -183,30 +158,15 @@ def _relay(lab: Fleet, host: Host, recipient: str) -> None:
 def _report(hosts: int, domains: int, repeat: int) -> str:
     """Measure everything and return the tables; the lab is gone afterwards, whatever happens."""
     costs, settings, postfix = Costs(), dict[str, set[str]](), ""
-    with _only_one(), tempfile.TemporaryDirectory(prefix="bench-") as data:
+    with alone(NAME), tempfile.TemporaryDirectory(prefix="bench-") as data:
         for tool in TOOLS:
-            try:
-                lab = fleet.up(hosts, NAME)
+            with fresh_lab(NAME, hosts) as lab:
                 added = _measure(Bench(lab, Path(data)), tool, domains, repeat, costs)
                 settings[tool] = _checked_configuration(lab, tool, added)
                 postfix = lab.hosts[0].run(["postconf", "-d", "-h", "mail_version"]).stdout.strip()
-            finally:
-                with uninterrupted():
-                    fleet.down(NAME)
     versions = f"Python {platform.python_version()}, pyinfra {metadata.version('pyinfra')}, Postfix {postfix}"
     head = f"{hosts:,} hosts, {domains:,} domains, {os.cpu_count()} cores; medians of {repeat} runs; {versions}"
     return f"{head}\n\n{tables(costs)}\n\n{_comparison(*settings.values())}\n"
-
-
-@contextlib.contextmanager
-def _only_one() -> Iterator[None]:
-    """Wait until no other bench runs: it would be given this one's lab, and measure this one's work."""
-    lock = fleet.RUN / f"{NAME}.measuring"
-    with locked(lock):
-        try:
-            yield
-        finally:
-            lock.unlink()
 
 
 def _comparison(settings: set[str], others: set[str]) -> str:
@@ -219,45 +179,24 @@ def _comparison(settings: set[str], others: set[str]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says; returns the exit status."""
     options = _options(arguments)
-    for interruption in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(interruption, _interrupt)
-    try:
-        require("ip", "mount", "nsenter", "setsid", "ssh", "ssh-keygen", "unshare")
-        if not Path(sys.executable).with_name("pyinfra").exists():
-            raise LabError(f"found no pyinfra beside {sys.executable}: run lab/setup")
-        if options.output:
-            # An output that cannot be written is to be known now, and not when all is measured.
-            options.output.touch()
-        report = _report(options.hosts, options.domains, options.repeat)
-        print(report, end="", flush=True)
-        if options.output:
-            options.output.write_text(report)
-    except (LabError, OSError, subprocess.SubprocessError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
-        return 1
+    return ended("bench", lambda: _bench(options))
+
+
+def _bench(options: argparse.Namespace) -> int:
+    if options.output:
+        # An output that cannot be written is to be known now, and not when all is measured.
+        options.output.touch()
+    report = _report(options.hosts, options.domains, options.repeat)
+    print(report, end="", flush=True)
+    if options.output:
+        options.output.write_text(report)
     return 0
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="lab/bench", description=DESCRIPTION)
-    parser.add_argument("--hosts", type=_up_to(MAX_HOSTS), default=20, metavar="N", help="size of the fleet (20)")
-    parser.add_argument("--domains", type=_up_to(MAX_DOMAINS), default=1000, metavar="D", help="relay domains (1000)")
-    parser.add_argument("--repeat", type=_up_to(MAX_REPEAT), default=3, metavar="R", help="runs of each kind (3)")
+    parser.add_argument("--hosts", type=up_to(MAX_HOSTS), default=20, metavar="N", help="size of the fleet (20)")
+    parser.add_argument("--domains", type=up_to(MAX_DOMAINS), default=1000, metavar="D", help="relay domains (1000)")
+    parser.add_argument("--repeat", type=up_to(MAX_REPEAT), default=3, metavar="R", help="runs of each kind (3)")
     parser.add_argument("--output", type=Path, metavar="FILE.md", help="write the tables to this file as well")
     return parser.parse_args(arguments)
-
-
-def _up_to(largest: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= largest):
-            raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 1 to {largest}")
-        return int(text)
-
-    return number
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
