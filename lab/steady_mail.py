@@ -17,16 +17,20 @@ from lab.rollouts import CUSTOMERS, STEADY
 
 RATE = 15.0  # messages a second, of all senders together
 TIMEOUT = 20  # seconds
-# Senders differ: one message a session, or a session kept open over this many.
-SESSIONS = (1, 20)
-# Few recipients, so that sessions ask for the same ones again, as real ones do.
+# Senders differ: one message a session, or a session kept open over as many. The longest outlives what Postfix keeps
+# of the tables before a rollout (trivial-rewrite looks for new ones every 10 s).
+SESSIONS = (1, 20, 1, 80)
+# How often a session asks again for a recipient that it was granted before, as those that stay open do.
+AGAIN = 0.5
 RECIPIENTS = ("info", "sales", "office")
+# A session ends before smtpd loses its patience (smtpd_hard_error_limit).
+MOST_REFUSALS = 15
 
 
 class SteadyMail:
     """Sends while it is entered; attempts holds what became of each message so far.
 
-    A third of the mail is for the domains in changing, a third for all that may change, a third for the steady ones.
+    What is asked for anew is, in thirds, for the domains in changing, for all that may change, for the steady ones.
     """
 
     def __init__(self, lab: Fleet, senders: int, seed: int):
@@ -72,27 +76,34 @@ class SteadyMail:
         self, host: Host, messages: int, ids: Iterator[str], pace: Iterator[None], chooser: random.Random
     ) -> None:
         client = smtplib.SMTP(local_hostname="outside.example", timeout=TIMEOUT)
-        started, greeting = 0.0, True
+        started, granted, refused = 0.0, list[str](), 0
         try:
             for id, _ in zip(itertools.islice(ids, messages), pace, strict=False):
-                domain = self._domain(chooser)
+                recipient = self._recipient(chooser, granted)
                 began = time.time()
+                replies = tuple(_dialogue(client, host, not started, id, recipient))
                 started = started or began
-                recipient = f"{chooser.choice(RECIPIENTS)}@{domain}"
-                replies = tuple(_dialogue(client, host, greeting, id, recipient))
+                domain = recipient.partition("@")[2]
                 attempt = Attempt(id, host.name, domain, started, began, time.time(), replies)
                 self.attempts.append(attempt)
                 if attempt.is_unanswered or replies[-1].code == 421:
                     return
-                greeting = False
-                if not attempt.is_accepted:
-                    _answer("rset", client.rset)
+                if attempt.is_accepted:
+                    granted.append(recipient)
+                    continue
+                refused += 1
+                _answer("rset", client.rset)
+                if refused == MOST_REFUSALS:
+                    break
             _answer("quit", client.quit)
         finally:
             client.close()
 
-    def _domain(self, chooser: random.Random) -> str:
-        return chooser.choice(chooser.choice((self.changing or CUSTOMERS, CUSTOMERS, STEADY)))
+    def _recipient(self, chooser: random.Random, granted: Sequence[str]) -> str:
+        if granted and chooser.random() < AGAIN:
+            return chooser.choice(granted)
+        domain = chooser.choice(chooser.choice((self.changing or CUSTOMERS, CUSTOMERS, STEADY)))
+        return f"{chooser.choice(RECIPIENTS)}@{domain}"
 
 
 def _dialogue(client: smtplib.SMTP, host: Host, greeting: bool, id: str, recipient: str) -> Iterator[Reply]:
