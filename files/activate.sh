@@ -152,7 +152,7 @@ still_running() {
 # what was accepted when it began. Those that wait for a client end at once.
 open_sessions() {
     [ -s "$stage/gone" ] || { echo 0 && return; }
-    tries=15
+    tries=5
     while open=$(still_running) && [ "$open" != 0 ] && [ "$tries" != 0 ]; do
         tries=$((tries - 1))
         sleep 1
