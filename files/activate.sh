@@ -163,13 +163,12 @@ open_sessions() {
 # serve_change ACTION - make Postfix read the change. It refuses the removed domains from here on; what it took before, or
 # still takes in sessions from before, keeps their routes.
 serve_change() {
-    records gone >"$stage/gone"
-    [ ! -s "$stage/gone" ] || smtpd_processes >"$stage/sessions"
+    records gone >"$stage/gone" || return 1
+    [ ! -s "$stage/gone" ] || smtpd_processes >"$stage/sessions" || return 1
     serve "$1" || return 1
-    : >"$stage/served"
-    sessions=$(open_sessions)
-    count=$(queued_for_gone) || return 1
-    [ "$sessions" = 0 ] || printf '%s SMTP sessions from before\n' "$sessions" >>"$stage/waiting"
+    : >"$stage/served" || return 1
+    sessions=$(open_sessions) && count=$(queued_for_gone) || return 1
+    [ "$sessions" = 0 ] || printf '%s SMTP sessions from before\n' "$sessions" >>"$stage/waiting" || return 1
     [ "$count" = 0 ] || printf '%s queued recipients\n' "$count" >>"$stage/waiting"
 }
 

@@ -127,7 +127,8 @@ def _judge(run: Run, plan: Plan, remote: Remote, found: Iterable[Outcome]) -> bo
         case "fail":
             text = command("settle", plan.directory, run.token, "undo", f"probe failed: {against}")
             ended = remote.run(text)
-            return _fail(run, remote, f"probe failed: {against}" if ended.is_lost else ended.reason)
+            lost = f"probe failed: {against}; {ended.reason}{_going_back(run, ended)}"
+            return _fail(run, remote, lost if ended.is_lost else ended.reason)
         case "inconclusive" if run.options.passes_inconclusive:
             remote.warn(f"inconclusive, and passed as asked for: {open_questions}")
         case "inconclusive":
