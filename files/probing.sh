@@ -70,7 +70,7 @@ ask_by_netcat() {
     greeting=$({ sleep 2 && printf 'QUIT\r\n'; } | nc -w 5 "${address#ipv6:}" "${port:-25}" 2>&1 | head -n 1)
     case $greeting in
         220*) ;;
-        *) said="answered '$greeting', expected 220" ;;
+        *) said=${greeting:-it did not greet} ;;
     esac
 }
 

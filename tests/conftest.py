@@ -11,11 +11,6 @@ with mock.patch.object(monkey, "patch_all"):
     import pyinfra_cli  # noqa: F401
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the matrix of faults: it keeps one worker of pytest -n busy for longer than anything else."""
-    items.sort(key=lambda item: "test_faults" not in item.nodeid)
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the matrix of faults (tests/fleet/test_faults.py), as far as it was tried."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]

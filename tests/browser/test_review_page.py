@@ -11,9 +11,6 @@ from mailproxy.review import Block, Review, ReviewedHost
 from tests.browser.conftest import Browser
 from tests.test_as_html import a_fleet_with_everything, a_large_fleet, added, fleet, reviewed, with_hostile_text
 
-# One browser for all of them, in one worker of pytest -n.
-pytestmark = pytest.mark.xdist_group("browser")
-
 Opened = Callable[[Review], Browser]
 
 COUNT = "#filter output"

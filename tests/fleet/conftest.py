@@ -30,8 +30,7 @@ def lab_name(purpose: str) -> str:
 def lab_of(count: int, purpose: str) -> Iterator[Fleet]:
     """Inside, a lab of fresh hosts is up, under this worker's name for a purpose.
 
-    Modules that want another lab than the one below keep it in a fixture of session scope: pytest -n deals the tests of
-    a module out to all workers, between those of others.
+    Modules that want another lab than the one below keep it in a fixture of their own.
     """
     name = lab_name(purpose)
     try:

@@ -30,9 +30,6 @@ from tests.fleet.controller import (
     wait_for,
 )
 
-# One lab for all of them, in one worker of pytest -n.
-pytestmark = pytest.mark.xdist_group("ten")
-
 HOSTS = 10
 ADDED = {**GUIDE, "added.example": "smtp:[10.1.0.2]"}
 

@@ -26,9 +26,6 @@ from tests.fleet.faults import (
     use_small_disk,
 )
 
-# One lab for all of them, in one worker of pytest -n.
-pytestmark = pytest.mark.xdist_group("faults")
-
 HOSTS = 8
 SMALL_DISKS = 2
 DOCS = Path(__file__).parent.parent.parent / "docs/faults.md"

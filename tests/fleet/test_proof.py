@@ -1,6 +1,7 @@
 """What proves a change, what does not, and mailproxy.verify, which asks the same at any time."""
 
 import json
+import re
 import smtplib
 import time
 
@@ -72,6 +73,27 @@ def test_a_next_hop_that_does_not_answer_is_a_warning(controller: Controller) ->
     result = controller.roll_out()
     for host in controller.fleet.hosts:
         assert f"[{host.name}] warning: next hop [10.1.0.77] does not answer the host: " in result.log
+
+
+def test_a_postfix_without_a_client_of_its_own_asks_by_netcat_or_says_that_it_cannot(controller: Controller) -> None:
+    # As it is before Postfix 2.11.
+    canary = controller.fleet.hosts[0]
+    canary.run(["mv", "/usr/sbin/posttls-finger", "/usr/sbin/posttls-finger.away"])
+    try:
+        controller.declare(relay_domains={**GUIDE, "refused.example": REFUSING, "named.example": "smtp:mail.example"})
+        unasked = f"[{canary.name}] warning: next hop [10.1.0.2]:9 was not asked: this host has neither"
+        assert unasked in controller.roll_out("--limit", canary.name).log
+        canary.run(["ln", "-s", "/usr/bin/busybox", "/usr/local/bin/nc"])
+        controller.declare(relay_domains={**GUIDE, "answers.example": "smtp:[10.1.0.2]:2525"})
+        assert "next hop" not in controller.roll_out("--limit", canary.name).log
+        controller.declare(relay_domains={**GUIDE, "refused.example": REFUSING, "named.example": "smtp:mail.example"})
+        log = controller.roll_out("--limit", canary.name).log
+        refused = rf"\[{canary.name}\] warning: next hop \[10\.1\.0\.2\]:9 does not answer the host: .*refused"
+        assert re.search(refused, log), log
+        assert f"[{canary.name}] warning: next hop mail.example was not asked: this host has no posttls-finger" in log
+    finally:
+        canary.run(["rm", "-f", "/usr/local/bin/nc"])
+        canary.run(["mv", "/usr/sbin/posttls-finger.away", "/usr/sbin/posttls-finger"])
 
 
 def test_a_deferred_queue_that_grows_while_a_host_bakes_puts_the_change_back(controller: Controller) -> None:
