@@ -16,7 +16,7 @@ from mailproxy.meaning import ROUTED, is_accepted
 from mailproxy.model import SMTP_CLIENTS, Entries, differing
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-Kind = Literal["greeting", "starttls", "sender", "accepted", "refused", "end"]
+Kind = Literal["greeting", "silence", "starttls", "sender", "accepted", "refused", "end"]
 
 # A domain that nobody can have (RFC 6761): a proxy that takes mail for it relays for everybody.
 FOREIGN = "mailproxy-probe.invalid"
@@ -46,7 +46,8 @@ class Probes:
 class Reply:
     """What a host answered to one step of an SMTP dialogue; code 0 is none at all, and text then says why.
 
-    domain is the recipient's where the step was a recipient; the end is one that came too early.
+    domain is the recipient's where the step was a recipient; the end is one that came too early, and silence a
+    connection that is taken and not greeted.
     """
 
     kind: Kind
@@ -153,6 +154,8 @@ def _judged(reply: Reply, is_trusted: bool, was_reachable: bool) -> tuple[Verdic
         return _judged_greeting(reply, said, was_reachable)
     if reply.kind == "end":
         return "fail", said
+    if reply.kind == "silence":
+        return "fail", f"port 25 takes connections and does not greet: {said}"
     if reply.kind == "starttls":
         return ("pass", "") if reply.code == 220 else ("fail", f"STARTTLS is to be offered, and is not: {said}")
     if reply.kind == "sender":

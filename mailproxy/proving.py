@@ -1,5 +1,6 @@
 """Asks hosts by SMTP whether they serve as declared, as often as it takes to be sure."""
 
+import itertools
 import time
 
 from pyinfra.api import Host
@@ -11,6 +12,9 @@ from mailproxy.probe import Outcome, Probes, outcomes, verdict
 # the routes looks at its tables every 10 s (trivial-rewrite(8)): only what is wrong for so long is wrong. Where one
 # question takes longer than that, as of a host that does not answer at all, it is not asked again.
 _PAUSES = (1, 2, 3, 5)  # seconds
+# A host that served nobody before the change may need longer: master(8) starts a daemon that died of its configuration
+# again after 60 s (service_throttle_time), reloads or not.
+_PATIENCE = 75  # seconds
 
 
 def smtp_address(host: Host) -> str:
@@ -26,9 +30,10 @@ def is_reachable(host: Host) -> bool:
 def proven(host: Host, asked: Probes, was_reachable: bool) -> list[Outcome]:
     """Return what a host's answers prove against it, or leave open: nothing where all of them are as expected."""
     started = time.monotonic()
+    patience = sum(_PAUSES) if was_reachable else _PATIENCE
     found = _asked_once(host, asked, was_reachable)
-    for pause in _PAUSES:
-        if verdict(found) != "fail" or time.monotonic() - started > sum(_PAUSES):
+    for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+        if verdict(found) != "fail" or time.monotonic() - started >= patience:
             break
         time.sleep(pause)
         found = _asked_once(host, asked, was_reachable)

@@ -1,5 +1,6 @@
 """The SMTP dialogue that asks a host what mailproxy.probe judges. No message is ever sent: never a DATA."""
 
+import contextlib
 import smtplib
 import socket
 import ssl
@@ -80,12 +81,19 @@ class _Session:
             cause = error.__context__
             closed = "the connection was closed in the middle of the dialogue"
             reason = _reason(cause) if isinstance(cause, TimeoutError) else closed
-            replies.append(Reply("end" if replies else "greeting", 0, reason))
+            replies.append(Reply("end" if replies else self._before_greeting(cause), 0, reason))
         except smtplib.SMTPResponseException as error:
             replies.append(Reply(stage, error.smtp_code, _text(error.smtp_error)))
         except (OSError, smtplib.SMTPException) as error:
-            replies.append(Reply("end" if replies else "greeting", 0, _reason(error)))
+            replies.append(Reply("end" if replies else self._before_greeting(error), 0, _reason(error)))
         return replies
+
+    def _before_greeting(self, error: BaseException | None) -> Kind:
+        """Tell a host that is silent from one that cannot be reached: smtplib does not."""
+        if isinstance(error, TimeoutError):
+            with contextlib.suppress(OSError), socket.create_connection((self.address, PORT), timeout=TIMEOUT):
+                return "silence"
+        return "greeting"
 
     def _steps(self, smtp: smtplib.SMTP, kind: Kind, domains: Sequence[str]) -> Iterator[Reply]:
         assert smtp.sock is not None

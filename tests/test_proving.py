@@ -67,6 +67,25 @@ def test_a_host_that_does_not_answer_is_not_left_without_service_for_longer_than
     assert clock.now == smtp.TIMEOUT
 
 
+def test_a_host_that_served_nobody_before_has_as_long_as_postfix_waits_until_it_starts_a_daemon_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    silent = Reply("silence", 0, "no answer within 20 s")
+    Clock(monkeypatch, iter([silent, silent, ACCEPTED]), seconds=smtp.TIMEOUT)
+    assert proving.proven(HOST, Probes(), was_reachable=False) == []
+    clock = Clock(monkeypatch, iter([silent] * 100), seconds=smtp.TIMEOUT)
+    (found,) = proving.proven(HOST, Probes(), was_reachable=False)
+    assert found.verdict == "fail"
+    assert 60 < clock.now < 120
+
+
+def test_a_host_that_cannot_be_reached_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, iter([SILENT] * 100), seconds=smtp.TIMEOUT)
+    (found,) = proving.proven(HOST, Probes(), was_reachable=False)
+    assert found.verdict == "inconclusive"
+    assert clock.asked == 1
+
+
 def test_a_host_is_asked_where_its_mail_is_taken_and_else_where_ssh_goes() -> None:
     def address(**data: str) -> str:
         return proving.smtp_address(cast(Any, SimpleNamespace(name="mx1.example.com", data=data)))

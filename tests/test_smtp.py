@@ -232,7 +232,7 @@ def test_a_host_that_falls_silent_is_given_up_and_told_from_one_that_closes(monk
     assert replies[-1] == Reply("end", 0, "no answer within 0.3 s")
     assert len(sessions) == 1
     (reply,), _ = ask(monkeypatch, ASKED, greeting=SILENCE)
-    assert reply == Reply("greeting", 0, "no answer within 0.3 s")
+    assert reply == Reply("silence", 0, "no answer within 0.3 s")
 
 
 def test_a_port_where_nobody_listens_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,16 +92,9 @@ class Before:
         assert_mail_flows(self.controller.fleet, self.canary, "example.com")
 
 
-@contextlib.contextmanager
-def after_activation(host: Host, script: str) -> Iterator[None]:
-    """Run something on a host right when its change is live as a whole; it ends without, where it never is."""
-    waiting = (
-        "cd /etc/postfix/.mailproxy; while [ -e journal ] && ! grep -q ^applied journal; do sleep 0.05; done; "
-        f"[ ! -e journal ] || {{ {script}; }}"
-    )
-    start = f"case $* in *reload) setsid sh -c '{waiting}' >/dev/null 2>&1 & ;; esac; "
-    with replaced(host, "/usr/sbin/postfix", start + 'exec $real "$@"'):
-        yield
+def after_activation(host: Host, script: str) -> contextlib.AbstractContextManager[None]:
+    """Run something on a host right when its change is live as a whole: before it asks the next hops."""
+    return replaced(host, "/usr/sbin/posttls-finger", f'{script}; exec $real "$@"')
 
 
 def waves_of(result: Result) -> list[set[str]]:
@@ -144,7 +137,7 @@ def test_a_postfix_that_stops_right_after_the_activation_is_started_with_what_wa
 ) -> None:
     before = Before(controller)
     controller.declare(relay_domains=ADDED)
-    with after_activation(before.canary, "exec /usr/sbin/postfix.real stop"):
+    with after_activation(before.canary, "postfix stop"):
         result = controller.run("-y")
     before.assert_failed_and_put_back(result, "port 25 does not answer any more: Connection refused")
 
@@ -154,11 +147,12 @@ def test_a_postfix_that_cannot_be_started_again_is_said_to_be_down_and_the_next_
 ) -> None:
     before = Before(controller)
     controller.declare(relay_domains=ADDED)
-    stop = "touch /run/stays-down; exec /usr/sbin/postfix.real stop"
-    with after_activation(before.canary, stop):
-        path = before.canary.root / "usr/sbin/postfix"
-        script = path.read_text()
-        path.write_text(script.replace("case", "[ ! -e /run/stays-down ] || { echo broken >&2; exit 1; }; case", 1))
+    down = "[ ! -e /run/stays-down ] || { echo broken >&2; exit 1; }; "
+    stop = "/usr/sbin/postfix.real stop; touch /run/stays-down"
+    with (
+        replaced(before.canary, "/usr/sbin/postfix", down + 'exec $real "$@"'),
+        after_activation(before.canary, stop),
+    ):
         result = controller.run("-y")
     before.canary.run(["rm", "/run/stays-down"])
     before.assert_stopped(result, r"failed in an earlier wave \(.*putting generation \d+ back FAILED too")

@@ -99,7 +99,7 @@ def test_a_postfix_without_a_client_of_its_own_asks_by_netcat_or_says_that_it_ca
 def test_a_deferred_queue_that_grows_while_a_host_bakes_puts_the_change_back(controller: Controller) -> None:
     canary = controller.fleet.hosts[0]
     before = live(canary)
-    rollout = {"bake_seconds": 4, "confirm_seconds": 60, "max_deferred": 0}
+    rollout = {"bake_seconds": 12, "confirm_seconds": 60, "max_deferred": 0}
     controller.declare(relay_domains={**GUIDE, "dead.example": REFUSING}, rollout=rollout)
     process = controller.start("-y")
     wait_for(canary, "/etc/postfix/.mailproxy/journal")
