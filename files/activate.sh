@@ -77,7 +77,7 @@ begin() {
 write_journal() {
     mkdir -p "$PRIVATE/restore" && {
         printf 'generation %s\ntoken %s\nsince %s\n' "$generation" "$token" "$(date +%s)" &&
-            printf 'service %s\n' "$(records service)" && records note | sed 's/^/note /' && changed_names
+            printf 'service %s\ndeferred %s\n' "$(records service)" "$(deferred_messages)" && records note | sed 's/^/note /' && changed_names
     } >"$PRIVATE/journal.new" && mv -f "$PRIVATE/journal.new" "$PRIVATE/journal"
 }
 
@@ -250,7 +250,7 @@ write_manifest() {
                 printf 'record generation %s\nrecord activated %s\n' $((generation + 1)) "$(date +%s)" && echo end
         } >"$PRIVATE/manifest.new" && mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest" || return 1
     fi
-    printf 'applied yes\ndeferred %s\n' "$(deferred_messages)" >>"$PRIVATE/journal"
+    echo 'applied yes' >>"$PRIVATE/journal"
 }
 
 # finish - whatever happened, the stage is over, and the lock too unless somebody is to confirm.

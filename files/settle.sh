@@ -6,7 +6,7 @@
 #   settle.sh DIRECTORY TOKEN keep
 #   settle.sh DIRECTORY TOKEN undo REASON
 # DESCRIPTION
-#   confirm: nobody goes back any more. Where the deferred queue has grown by more than MOST messages since the
+#   confirm: nobody goes back any more. Where the deferred queue has grown by more than MOST messages since before the
 #   activation, the change is undone instead.
 #   keep: it was not proven, and stays: its watcher ends, but the journal tells the next run that nothing was proven.
 #   undo: the generation that was live before is put back and loaded.

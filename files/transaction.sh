@@ -7,8 +7,8 @@
 #   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons, where
 #   the daemons are as compiled in; $scratch, a directory for what programs say.
 #   The journal lies there from before the first rename until the change is confirmed or undone. It has a line for each:
-#   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, note TEXT, changes NAME; then "late yes" when routes have
-#   gone, "applied yes" when all of it is live and answers, "deferred MESSAGES" of that time, and "verdict inconclusive"
+#   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, deferred MESSAGES, note TEXT, changes NAME;
+#   then "late yes" when routes have gone, "applied yes" when all of it is live and answers, and "verdict inconclusive"
 #   when it was kept though nothing proved it.
 
 generations=$PRIVATE/generations

@@ -132,7 +132,7 @@ def test_a_confirmation_that_comes_too_late_is_refused_and_said(controller: Cont
 def test_with_confirm_seconds_of_0_nothing_goes_back_by_itself(controller: Controller, host: Host) -> None:
     controller.declare(relay_domains=ADDED, rollout={"confirm_seconds": 0, "bake_seconds": 30})
     start_and_kill(controller, host)
-    assert not programs_of(host)
+    wait_until_nothing_runs(host)
     assert is_accepted(controller, host)
     controller.declare(rollout={})
     controller.roll_out()
