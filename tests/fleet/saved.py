@@ -40,26 +40,34 @@ class Saved:
 
     def put_back(self) -> None:
         """Give the host this state again; what nothing has touched since is left alone, a running Postfix too."""
-        now = _traces(_own_files(self.host))
-        touched = {path for path in now.keys() | self.traces.keys() if now.get(path) != self.traces.get(path)}
-        untouched = not touched and self._postfix_has_been_idle()
-        _end_strays(self.host, spare_postfix=untouched)
+        _end_strays(self.host, spare_postfix=True)
+        is_untouched = not self._touched() and self._postfix_has_been_idle()
+        if not is_untouched:
+            _end_strays(self.host, spare_postfix=False)
         root = self.host.root
-        for path in sorted(touched):
+        # Looked at only now, when nobody is left who changes anything.
+        for path in sorted(self._touched()):
             self._put_back(path, root)
         for path in _paths(root, *VOLATILE) - self.volatile:
             _remove(root / path)
         (root / LOG).write_bytes((self.copy / LOG).read_bytes())
-        if not untouched:
+        if not is_untouched:
             self.host.run(["sh", "-c", START])
         self.traces = _traces(_own_files(self.host))
         self.logged = (root / LOG).stat().st_size
 
+    def _touched(self) -> set[str]:
+        """Return the paths that are not as they were saved."""
+        now = _traces(_own_files(self.host))
+        return {path for path in now.keys() | self.traces.keys() if now.get(path) != self.traces.get(path)}
+
     def _postfix_has_been_idle(self) -> bool:
         """Whether it runs, and has said nothing since."""
-        if not any(command.startswith(MASTER) for command, _ in _processes(self.host).values()):
+        path = self.host.root / LOG
+        runs = any(command.startswith(MASTER) for command, _ in _processes(self.host).values())
+        if not runs or not path.exists():
             return False
-        with (self.host.root / LOG).open("rb") as log:
+        with path.open("rb") as log:
             is_whole = log.seek(0, os.SEEK_END) >= self.logged
             log.seek(self.logged)
             return is_whole and b" postfix/" not in log.read()
@@ -131,12 +139,14 @@ def _traces(own: Path) -> dict[str, Trace]:
     """Return the trace of every path but the log: of a directory only what is not its content."""
     found = {}
     for path in _paths(own, "") - {LOG}:
-        seen = (own / path).lstat()
-        # Sockets are made anew by whoever listens.
-        if not stat.S_ISSOCK(seen.st_mode):
+        # What is gone already, such as a message that was delivered, is not there.
+        with contextlib.suppress(FileNotFoundError):
+            seen = (own / path).lstat()
             is_directory = stat.S_ISDIR(seen.st_mode)
             exact = (_is_opaque(own / path),) if is_directory else (seen.st_ino, seen.st_ctime_ns)
-            found[path] = (seen.st_mode, seen.st_uid, seen.st_gid, *exact)
+            # Sockets are made anew by whoever listens.
+            if not stat.S_ISSOCK(seen.st_mode):
+                found[path] = (seen.st_mode, seen.st_uid, seen.st_gid, *exact)
     return found
 
 
