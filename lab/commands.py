@@ -1,12 +1,13 @@
 """The command line of the lab.
 
-lab/lab up [N]                  bring up N fresh hosts (3), in place of those that were there
+lab/lab up [N | KIND[*N]...]    bring up fresh hosts, N of Debian 12 (3) or these, in place of those that were there;
+                                kinds are debian11, debian12, debian13, openbsd and alpine (made like these two)
 lab/lab down                    take everything down and remove it
 lab/lab status                  what is up and what answers
 lab/lab run COMMAND…            run a command in the controller's network
 lab/lab ssh [USER@]HOST [COMMAND…]
                                 log in to a host, as root unless told otherwise
-lab/lab root                    only build the cached root that hosts are made from
+lab/lab root [KIND...]          only build the cached roots that hosts are made from, by default all
 
 LAB=NAME in the environment chooses among labs that are up at the same time (default).
 Exit status: that of COMMAND; otherwise 0, 1 for a failure, 2 for wrong usage.
@@ -27,7 +28,7 @@ from lab import fleet
 from lab.fleet import Fleet
 from lab.hosts import MAX_HOSTS, Host, controller_pid
 from lab.machine import LabError, enter_network_of, require
-from lab.root import DEBIAN12, cached_root
+from lab.root import DEBIAN12, KINDS, Kind, cached_roots
 
 
 class UsageError(Exception):
@@ -61,11 +62,9 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 def _dispatch(arguments: Sequence[str]) -> int:
     match list(arguments):
         case ["up"]:
-            return _up(3)
-        case ["up", count]:
-            if not (count.isascii() and count.isdigit() and 1 <= int(count) <= MAX_HOSTS):
-                raise UsageError(f"up takes a number of hosts from 1 to {MAX_HOSTS}, not {count!r}")
-            return _up(int(count))
+            return _up([DEBIAN12] * 3)
+        case ["up", *wanted]:
+            return _up(_hosts(wanted))
         case ["down"]:
             require()
             fleet.down()
@@ -77,16 +76,17 @@ def _dispatch(arguments: Sequence[str]) -> int:
             _become([command, *rest], controller_pid(fleet.directory_of()))
         case ["ssh", destination, *command]:
             _ssh(destination, command)
-        case ["root"]:
-            require("mmdebstrap", "unshare")
-            print(cached_root(DEBIAN12))
+        case ["root", *names]:
+            kinds = [_kind(name) for name in names or KINDS]
+            cached_roots(kinds)
+            print(*(kind.root for kind in kinds), sep="\n")
             return 0
         case ["help" | "-h" | "--help"]:
             print(__doc__, end="")
             return 0
         case ["run" | "ssh" as verb]:
             raise UsageError(f"{verb} what?")
-        case ["up" | "down" | "status" | "root" as verb, *rest]:
+        case ["down" | "status" as verb, *rest]:
             raise UsageError(f"{verb} does not take {' '.join(rest)!r}")
         case [verb, *_]:
             raise UsageError(f"no such command: {verb!r}")
@@ -94,10 +94,30 @@ def _dispatch(arguments: Sequence[str]) -> int:
             raise UsageError("no command")
 
 
-def _up(count: int) -> int:
+def _hosts(wanted: Sequence[str]) -> list[Kind]:
+    """Return the kind of each host that the words after "up" ask for."""
+    kinds: list[Kind] = []
+    for word in wanted:
+        name, star, count = ("debian12", "*", word) if word[:1].isdigit() else word.partition("*")
+        count = count if star else "1"
+        if not (count.isascii() and count.isdigit() and 1 <= int(count) <= MAX_HOSTS):
+            raise UsageError(f"up takes a number of hosts from 1 to {MAX_HOSTS}, not {count!r}")
+        kinds += [_kind(name)] * int(count)
+    if len(kinds) > MAX_HOSTS:
+        raise UsageError(f"up takes {MAX_HOSTS} hosts at the most, not {len(kinds)}")
+    return kinds
+
+
+def _kind(name: str) -> Kind:
+    if name not in KINDS:
+        raise UsageError(f"no such kind of host: {name!r}; there are {', '.join(KINDS)}, or a number of Debian 12")
+    return KINDS[name]
+
+
+def _up(kinds: Sequence[Kind]) -> int:
     require("ip", "mount", "nsenter", "setsid", "ssh", "ssh-keygen", "unshare")
-    directory = fleet.up(count).directory
-    print(f"lab {directory.name}: {count} hosts and the internal mail server are up")
+    directory = fleet.up(kinds).directory
+    print(f"lab {directory.name}: {len(kinds)} hosts and the internal mail server are up")
     return 0
 
 
@@ -111,7 +131,7 @@ def _status() -> int:
     print(f"lab {lab.directory.name}: {lab.directory}")
     for host, state in zip(everyone, states, strict=True):
         addresses = sorted({host.address, host.internal_address}, reverse=True)
-        print(f"{host.name:20} {' '.join(addresses):24} {state}")
+        print(f"{host.name:20} {host.kind.name:9} {' '.join(addresses):24} {state}")
     return 0 if all(state.startswith("up") for state in states) else 1
 
 

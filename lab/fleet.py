@@ -20,12 +20,13 @@ from pathlib import Path
 from lab import hosts
 from lab.hosts import Host
 from lab.machine import LabError, kill_bearing, locked, network_of, uninterrupted
-from lab.root import DEBIAN12, LAB, Kind, cached_root
+from lab.root import DEBIAN12, KINDS, LAB, Kind, cached_roots
 
 DOMAIN = "lab.test"
 MAIL_SERVER_NAME = "mail.internal.test"
 INBOX = "srv/mail/inbox"
 NOBODY = 65534
+CHROOT_HOSTS = "var/spool/postfix/etc/hosts"
 RUN = LAB / "run"
 
 # Any message from inside, to whomever, ends as a file: virtual(8) keeps the
@@ -70,7 +71,8 @@ class Fleet:
         return cls(
             directory=directory,
             hosts=tuple(
-                Host(host["name"], host["address"], host["internal_address"], directory) for host in state["hosts"]
+                Host(host["name"], host["address"], host["internal_address"], directory, KINDS[host["kind"]])
+                for host in state["hosts"]
             ),
             mail_server=Host(mail["name"], mail["address"], mail["address"], directory),
         )
@@ -143,6 +145,8 @@ class Fleet:
             "hosts": [
                 {
                     "name": host.name,
+                    "kind": host.kind.name,
+                    "privilege": host.kind.privilege,
                     "address": host.address,
                     "internal_address": host.internal_address,
                     "pid": host.pid if host.is_up else None,
@@ -171,14 +175,16 @@ def lock_of(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.lock")
 
 
-def up(count: int, name: str | None = None, kind: Kind = DEBIAN12) -> Fleet:
-    """Bring up a fleet of count fresh hosts, taking down the one that was there; all of it, or LabError and nothing."""
+def up(wanted: int | Sequence[Kind], name: str | None = None) -> Fleet:
+    """Bring up a fleet of fresh hosts, one of each of these kinds or so many of Debian 12, taking down the one that was
+    there; all of it, or LabError and nothing."""
     directory = directory_of(name)
-    root = cached_root(kind)
+    kinds = [DEBIAN12] * wanted if isinstance(wanted, int) else wanted
+    cached_roots((DEBIAN12, *kinds))
     with locked(lock_of(directory)):
         _tear_down(directory)
         try:
-            return _start(directory, root, count)
+            return _start(directory, kinds)
         except BaseException:
             _tear_down(directory)
             lock_of(directory).unlink()
@@ -200,12 +206,13 @@ def _tear_down(directory: Path) -> None:
             shutil.rmtree(directory)
 
 
-def _start(directory: Path, root: Path, count: int) -> Fleet:
+def _start(directory: Path, kinds: Sequence[Kind]) -> Fleet:
     directory.mkdir(mode=0o700)
     fleet = Fleet(
         directory=directory,
         hosts=tuple(
-            Host(f"mx{number}.{DOMAIN}", *hosts.addresses_of(number), directory) for number in range(1, count + 1)
+            Host(f"mx{number}.{DOMAIN}", *hosts.addresses_of(number), directory, kind)
+            for number, kind in enumerate(kinds, start=1)
         ),
         mail_server=Host(MAIL_SERVER_NAME, hosts.MAIL_SERVER_ADDRESS, hosts.MAIL_SERVER_ADDRESS, directory),
     )
@@ -213,18 +220,19 @@ def _start(directory: Path, root: Path, count: int) -> Fleet:
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab-{directory.name}", "-f", fleet.ssh_key], check=True
     )
     hosts.start_controller(directory)
-    _install(fleet, root)
+    _install(fleet)
     _boot_all((fleet.mail_server, *fleet.hosts))
     _write_ssh_files(fleet)
     fleet.save()
     return fleet
 
 
-def _install(fleet: Fleet, root: Path) -> None:
+def _install(fleet: Fleet) -> None:
     """Make every host's directory; only names, keys and the mail server's configuration differ from the root."""
     client_key = fleet.ssh_key.with_name("key.pub").read_text()
-    main_cf = (root / "etc/postfix/main.cf").read_text()
     for host in (fleet.mail_server, *fleet.hosts):
+        configuration = host.kind.config_directory.lstrip("/")
+        main_cf = (host.kind.root / configuration / "main.cf").read_text()
         # The package writes the name of the host it is installed on; here that was the machine's.
         own_main_cf = re.sub(r"(?m)^myhostname = .*$", f"myhostname = {host.name}", main_cf)
         names = "127.0.0.1 localhost\n" + "".join(
@@ -233,14 +241,17 @@ def _install(fleet: Fleet, root: Path) -> None:
         files = {
             "etc/hostname": f"{host.name}\n",
             "etc/hosts": names,
-            "var/spool/postfix/etc/hosts": names,
             "etc/ssh/authorized_keys": client_key,
-            "etc/postfix/main.cf": own_main_cf,
+            f"{configuration}/main.cf": own_main_cf,
         }
+        # From Debian 13 on every start of Postfix copies it into the chroot.
+        if (host.kind.root / CHROOT_HOSTS).parent.is_dir():
+            files[CHROOT_HOSTS] = names
         if host is fleet.mail_server:
-            files["etc/postfix/main.cf"] = MAIL_SERVER_MAIN_CF
-            files["etc/postfix/master.cf"] = (root / "etc/postfix/master.cf").read_text() + MAIL_SERVER_SERVICES
-        hosts.install(host, root, files)
+            services = (host.kind.root / configuration / "master.cf").read_text()
+            files[f"{configuration}/main.cf"] = MAIL_SERVER_MAIN_CF
+            files[f"{configuration}/master.cf"] = services + MAIL_SERVER_SERVICES
+        hosts.install(host, files)
     inbox = fleet.mail_server.directory / "upper/srv/mail"
     inbox.mkdir(parents=True)
     inbox.parent.chmod(0o755)

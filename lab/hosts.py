@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.machine import LabError, arguments_of, kill, network_of
-from lab.root import FILES
+from lab.root import DEBIAN12, FILES, Kind
 
 CONTROLLER_ADDRESS = "198.18.0.1"
 MAIL_SERVER_ADDRESS = "10.1.0.2"
@@ -21,6 +21,8 @@ OUTSIDE_LENGTH = 15
 INSIDE_LENGTH = 16
 MAX_HOSTS = 1000
 BOOT_TIMEOUT = 60
+# The lab's own tools first, the same on every kind of host; then the host's.
+PATH = "/usr/libexec/lab:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 GREETINGS = {25: b"220 ", 22: b"SSH-2.0-"}
 
 
@@ -48,6 +50,7 @@ class Host:
     address: str
     internal_address: str
     lab: Path
+    kind: Kind = DEBIAN12
 
     @property
     def short_name(self) -> str:
@@ -80,6 +83,16 @@ class Host:
         """Its root directory, as seen from the machine; absolute symbolic links in there lead out of it."""
         return Path(f"/proc/{self.pid}/root")
 
+    @property
+    def proc(self) -> Path:
+        """Where it shows its processes, as seen from the machine."""
+        return self.root / self.kind.proc.lstrip("/")
+
+    @property
+    def configuration(self) -> Path:
+        """Its Postfix's configuration directory, as seen from the machine."""
+        return self.root / self.kind.config_directory.lstrip("/")
+
     def run(
         self, argv: Sequence[str], *, input: str | None = None, check: bool = True, timeout: float | None = 60
     ) -> subprocess.CompletedProcess[str]:
@@ -91,7 +104,7 @@ class Host:
             capture_output=True,
             text=True,
             errors="surrogateescape",
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C"},
+            env={"PATH": PATH, "HOME": "/root", "LC_ALL": "C"},
             check=check,
             timeout=timeout,
         )
@@ -202,8 +215,9 @@ def start_controller(lab: Path) -> None:
         time.sleep(0.005)
 
 
-def install(host: Host, root: Path, files: dict[str, str]) -> None:
-    """Make the host's directory: its file system over root, with files (path to text) in it, and its network."""
+def install(host: Host, files: dict[str, str]) -> None:
+    """Make the host's directory: its file system over its kind's root, with files (path to text) in it, its network."""
+    root = host.kind.root
     host.directory.mkdir(parents=True)
     (host.directory / "lower").symlink_to(root)
     for directory in ("upper", "work", "root"):

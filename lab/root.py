@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import hashlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lab.machine import LabError, locked, require
 
 LAB = Path(__file__).resolve().parent
 CACHE = LAB / "cache"
 FILES = LAB / "files"
+# Installing is half waiting for the mirror, half work for one processor.
+BUILT_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The recipe of a root: what mmdebstrap installs, and the programs in lab/files that finish it."""
+    """A kind of host: the recipe of its root, and where things are on it.
+
+    The recipe: what mmdebstrap installs, or the kind whose root is copied, and the programs in lab/files that finish it.
+    """
 
     name: str
-    suite: str
-    packages: tuple[str, ...]
+    suite: str = ""
+    packages: tuple[str, ...] = ()
+    base: Kind | None = None
     setup: str = "root-setup"
-    files: tuple[str, ...] = ("host-boot",)
+    files: tuple[str, ...] = ()
+    config_directory: str = "/etc/postfix"
+    commands: str = "/usr/sbin"
+    daemons: str = "/usr/lib/postfix/sbin"
+    database_type: str = "hash"
+    proc: str = "/proc"
+    privilege: Literal["sudo", "doas"] = "sudo"  # how the user deploy becomes root
 
     def digest(self) -> str:
         """Differs whenever a root made by this recipe would."""
-        recipe = hashlib.sha256(repr((self.suite, self.packages)).encode())
+        base = self.base.digest() if self.base else ""
+        recipe = hashlib.sha256(repr((self.suite, self.packages, base)).encode())
         for program in (self.setup, *self.files):
             recipe.update((FILES / program).read_bytes())
         return recipe.hexdigest()[:16]
@@ -39,19 +56,48 @@ class Kind:
         return CACHE / f"{self.name}-{self.digest()}"
 
 
-DEBIAN12 = Kind(
-    name="debian12",
-    suite="bookworm",
-    # mksh: the programs under files/ are run under it as well, as they would be on OpenBSD.
-    packages=("openssh-server", "postfix", "sudo", "iproute2", "tini", "busybox", "procps", "mksh", "libfaketime"),
+PACKAGES = (
+    *("openssh-server", "postfix", "postfix-lmdb", "postfix-cdb", "sudo", "iproute2", "tini", "busybox", "procps"),
+    # The programs under files/ are run under it as well, as they would be on OpenBSD.
+    *("mksh", "libfaketime"),
 )
+DEBIAN11 = Kind("debian11", suite="bullseye", packages=PACKAGES, files=("host-boot",))
+# What those need that are made of it comes along: it changes nothing on a Debian that has its own awk and no doas.conf.
+DEBIAN12 = Kind("debian12", suite="bookworm", packages=(*PACKAGES, "opendoas", "original-awk"), files=("host-boot",))
+DEBIAN13 = Kind("debian13", suite="trixie", packages=PACKAGES, files=("host-boot",))
+OPENBSD = Kind(
+    "openbsd",
+    base=DEBIAN12,
+    setup="like-openbsd",
+    files=("hide", "bsd-tool", "bsd-sha256", "bsd-stat", "rcctl"),
+    config_directory="/opt/postfix",
+    commands="/usr/local/sbin",
+    daemons="/usr/local/libexec/postfix",
+    proc="/prc0",
+    privilege="doas",
+)
+ALPINE = Kind(
+    "alpine",
+    base=DEBIAN12,
+    setup="like-alpine",
+    files=("hide", "rc-service"),
+    database_type="lmdb",
+    privilege="doas",
+)
+KINDS = {kind.name: kind for kind in (DEBIAN11, DEBIAN12, DEBIAN13, OPENBSD, ALPINE)}
 
 
 def cached_root(kind: Kind) -> Path:
-    """The root of a kind, built first when it is not there: about half a minute, 200 MB."""
-    root = kind.root
-    if root.is_dir():
-        return root
+    """The root of a kind, built first when it is not there: about half a minute, 250 MB."""
+    cached_roots([kind])
+    return kind.root
+
+
+def cached_roots(kinds: Iterable[Kind]) -> None:
+    """Build those roots of these kinds that are not there, some at a time."""
+    wanted = list(dict.fromkeys(kinds))
+    if all(kind.root.is_dir() for kind in wanted):
+        return
     require("mmdebstrap", "unshare")
     if ":" in str(CACHE):
         raise LabError(f"apt cannot make a root below a path with a colon: {CACHE}; use a checkout elsewhere")
@@ -60,15 +106,48 @@ def cached_root(kind: Kind) -> Path:
     with locked(CACHE / "lock") as lock:
         for leftover in CACHE.glob("building-*"):
             shutil.rmtree(leftover)
-        if not root.is_dir():
-            directory = Path(tempfile.mkdtemp(prefix="building-", dir=CACHE))
-            try:
-                _build(kind, directory / "root", lock.fileno())
-                (directory / "root").rename(root)
-            finally:
-                shutil.rmtree(directory)
-            _remove_outdated(kind)
-    return root
+        # Those that others are copied from come first.
+        installed = list(dict.fromkeys(kind.base or kind for kind in wanted))
+        with concurrent.futures.ThreadPoolExecutor(BUILT_AT_ONCE) as pool:
+            builds = {kind: pool.submit(_build, kind, lock.fileno()) for kind in installed}
+            for kind in sorted(wanted, key=lambda kind: kind.base is not None):
+                if kind.base is not None:
+                    builds[kind.base].result()
+                    builds[kind] = pool.submit(_build, kind, lock.fileno())
+            for build in builds.values():
+                build.result()
+
+
+def _build(kind: Kind, lock: int) -> None:
+    """Build a root that is not there; its output goes to lab/cache/KIND.log."""
+    if kind.root.is_dir():
+        return
+    print(f"lab: building the root {kind.root.name}", flush=True)
+    with _directory() as directory:
+        root = directory / "root"
+        if kind.base is not None:
+            # Owners, modes and links of any kind as they are, and no space of its own where the file system can share.
+            subprocess.run(["cp", "-a", "--reflink=auto", str(kind.base.root), str(root)], check=True)
+            command = [str(FILES / kind.setup), str(root)]
+        else:
+            command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(kind.packages)}"]
+            # A release outlives its suites of updates: the mirror keeps it when it has none any more.
+            command += ['--setup-hook=sed -i -e "/-updates /d" -e "/-security /d" "$1/etc/apt/sources.list"']
+            command += [f"--customize-hook={FILES / kind.setup}", kind.suite, str(root)]
+        _run(kind, command, lock)
+        root.chmod(0o755)
+        root.rename(kind.root)
+    _remove_outdated(kind)
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """A directory to build in, which is gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="building-", dir=CACHE))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
 
 
 def _remove_outdated(kind: Kind) -> None:
@@ -79,18 +158,15 @@ def _remove_outdated(kind: Kind) -> None:
             shutil.rmtree(root)
 
 
-def _build(kind: Kind, root: Path, lock: int) -> None:
-    """Make a root; its output goes to lab/cache/KIND.log."""
-    print(f"lab: building the root {kind.root.name}, about half a minute", flush=True)
+def _run(kind: Kind, command: list[str], lock: int) -> None:
+    """Run the last and longest step of a build."""
     log = CACHE / f"{kind.name}.log"
     # In namespaces of its own nothing is ever mounted under a directory that
     # is removed later, and no part of the build outlives unshare.
-    command = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
-    command += ["mmdebstrap", "--variant=minbase", f"--include={','.join(kind.packages)}"]
-    command += [f"--customize-hook={FILES / kind.setup}", kind.suite, str(root)]
+    isolated = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", *command]
     with log.open("wb") as output:
         status = subprocess.run(
-            command,
+            isolated,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -101,7 +177,6 @@ def _build(kind: Kind, root: Path, lock: int) -> None:
     if status != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise LabError(
-            f"mmdebstrap {kind.suite} ended with status {status} (it needs Debian's keys, package "
-            f"debian-archive-keyring, and a mirror); the end of {log}:\n{tail}"
+            f"{Path(command[0]).name} for {kind.name} ended with status {status} (mmdebstrap needs Debian's keys, "
+            f"package debian-archive-keyring, and a mirror); the end of {log}:\n{tail}"
         )
-    root.chmod(0o755)
