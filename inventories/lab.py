@@ -12,7 +12,20 @@ try:
 except FileNotFoundError:
     raise _InventoryError(f"the lab {_directory.name} is not up: lab/lab up") from None
 
-proxies = [(_host["name"], {"ssh_hostname": _host["address"]}) for _host in _fleet["hosts"]]
+# Of hosts of one kind root is logged in to; where kinds are mixed each is reached in its own way.
+_REACHED = {
+    "debian11": {"ssh_user": "root"},
+    "debian12": {"ssh_user": "deploy", "_sudo": True},
+    "debian13": {"ssh_user": "deploy", "_sudo": True},
+    "openbsd": {"ssh_user": "deploy", "_doas": True},
+    "alpine": {"ssh_user": "deploy", "_doas": True},
+}
+_is_mixed = len({_host["kind"] for _host in _fleet["hosts"]}) > 1
+
+proxies = [
+    (_host["name"], {"ssh_hostname": _host["address"], **(_REACHED[_host["kind"]] if _is_mixed else {})})
+    for _host in _fleet["hosts"]
+]
 canary = [_host["name"] for _host in _fleet["hosts"][:1]]
 
 all = (
