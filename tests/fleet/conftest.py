@@ -1,9 +1,13 @@
-"""A lab of three hosts for the fleet tests of each worker; made anew after a test that failed on it."""
+"""A lab of three hosts for the fleet tests of each worker; made anew after a test that failed on it.
+
+They are of the kinds that a module names in KINDS, by default all of Debian 12: a module with the right names sees how
+the same is done on another system.
+"""
 
 import concurrent.futures
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +15,11 @@ import pytest
 
 from lab import fleet as lab
 from lab.fleet import Fleet
+from lab.root import DEBIAN12, Kind
 from tests.fleet.controller import TRUSTED, Controller
 from tests.fleet.saved import Saved, save
 
-HOSTS = 3
+STANDARD = (DEBIAN12, DEBIAN12, DEBIAN12)
 GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}
 
 spoilt = pytest.StashKey[bool]()
@@ -27,14 +32,14 @@ def lab_name(purpose: str) -> str:
 
 
 @contextlib.contextmanager
-def lab_of(count: int, purpose: str) -> Iterator[Fleet]:
+def lab_of(wanted: int | Sequence[Kind], purpose: str) -> Iterator[Fleet]:
     """Inside, a lab of fresh hosts is up, under this worker's name for a purpose.
 
     Modules that want another lab than the one below keep it in a fixture of their own.
     """
     name = lab_name(purpose)
     try:
-        yield lab.up(count, name)
+        yield lab.up(wanted, name)
     finally:
         lab.down(name)
 
@@ -87,17 +92,21 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def _labs() -> Iterator[list[Restorable]]:
-    """The lab of this worker, as the only element, so that another one can take its place."""
-    with lab_of(HOSTS, "tests") as fleet:
-        yield [Restorable.fresh(fleet)]
+    """The lab of this worker, once one was asked for, as the only element: another one can take its place."""
+    try:
+        yield []
+    finally:
+        lab.down(lab_name("tests"))
 
 
 @pytest.fixture
 def restorable(_labs: list[Restorable], request: pytest.FixtureRequest) -> Restorable:
     """Three hosts in whatever state earlier tests left them, all up."""
-    if request.session.stash.get(spoilt, False):
+    kinds = getattr(request.module, "KINDS", STANDARD)
+    is_other = [tuple(host.kind for host in each.fleet.hosts) for each in _labs] != [kinds]
+    if is_other or request.session.stash.get(spoilt, False):
         request.session.stash[spoilt] = False
-        _labs[0] = Restorable.fresh(lab.up(HOSTS, lab_name("tests")))
+        _labs[:] = [Restorable.fresh(lab.up(kinds, lab_name("tests")))]
     return _labs[0]
 
 

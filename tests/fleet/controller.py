@@ -109,21 +109,32 @@ def live(host: Host) -> dict[str, str]:
     """Return the managed files as text, and the entries of the tables as their tools list them."""
     found: dict[str, str] = {}
     for name in FILES:
-        path = host.root / "etc/postfix" / name
+        path = host.configuration / name
         if path.exists():
             found[name] = path.read_text()
     for table in ("aliases", "transport"):
-        listing = host.run(["postmap", "-s", f"hash:/etc/postfix/{table}"], check=False).stdout
+        listing = host.run(["postmap", "-s", table_of(host, table)], check=False).stdout
         kept = [line for line in listing.splitlines() if not line.startswith(("YP_", "@\t"))]
         found[f"{table} entries"] = "\n".join(sorted(kept))
     return found
 
 
+def table_of(host: Host, name: str) -> str:
+    """Return the name by which Postfix knows a table of a host that declares no type: TYPE:PATH."""
+    return f"{host.kind.database_type}:{host.kind.config_directory}/{name}"
+
+
+def index_of(host: Host, name: str) -> str:
+    """Return the name of the file that such a table is indexed into."""
+    return f"{name}.{'lmdb' if host.kind.database_type == 'lmdb' else 'db'}"
+
+
 def assert_tables_match(host: Host) -> None:
     """Insist that the indexed tables hold what their sources say, by building them anew elsewhere."""
     for table, tool in (("aliases", "postalias"), ("transport", "postmap")):
-        text = (host.root / "etc/postfix" / table).read_text()
-        script = f"d=$(mktemp -d); cat >$d/t; {tool} hash:$d/t; postmap -s hash:$d/t; rm -r $d"
+        text = (host.configuration / table).read_text()
+        anew = f"{host.kind.database_type}:$d/t"
+        script = f"d=$(mktemp -d); cat >$d/t; {tool} {anew}; postmap -s {anew}; rm -r $d"
         listing = host.run(["sh", "-c", script], input=text).stdout
         kept = [line for line in listing.splitlines() if not line.startswith(("YP_", "@\t"))]
         assert live(host)[f"{table} entries"] == "\n".join(sorted(kept))
@@ -131,19 +142,21 @@ def assert_tables_match(host: Host) -> None:
 
 def tree(host: Host) -> str:
     """Return every file of the configuration directory with mode, owner, time and digest."""
-    script = "cd /etc/postfix && find . ! -path ./.mailproxy -exec stat -c '%n %A %u:%g %y' {} + | sort; "
+    script = f"cd {host.kind.config_directory} && "
+    script += "find . ! -path ./.mailproxy -exec stat -c '%n %A %u:%g %y' {} + | sort; "
     return host.run(["sh", "-c", script + "find . -type f -exec sha256sum {} + | sort"]).stdout
 
 
 def private_names(host: Host) -> set[str]:
     """Return what lies in the private directory on a host; empty where there is none."""
-    directory = host.root / "etc/postfix/.mailproxy"
+    directory = host.configuration / ".mailproxy"
     return {path.name for path in directory.iterdir()} if directory.exists() else set()
 
 
 def bytes_sent_by(host: Host) -> int:
     """Return the bytes that left a host's network interface since it was booted."""
-    (interface,) = (line for line in host.run(["cat", "/proc/net/dev"]).stdout.splitlines()[2:] if " lo:" not in line)
+    interfaces = Path(f"/proc/{host.pid}/net/dev").read_text().splitlines()[2:]
+    (interface,) = (line for line in interfaces if " lo:" not in line)
     return int(interface.partition(":")[2].split()[8])
 
 
@@ -182,16 +195,22 @@ def assert_mail_flows(fleet: Fleet, host: Host, domain: str) -> None:
 
 @contextlib.contextmanager
 def replaced(host: Host, program: str, script: str) -> Iterator[None]:
-    """Put a shell script in the place of a program of a host; "$real" in it is the program itself."""
-    path = host.root / program.lstrip("/")
-    aside = path.with_name(f"{path.name}.real")
+    """Put a shell script in the place of a program of a host, given by its path on Debian; "$real" in it is the program
+    itself, under the same name, as some go by that."""
+    place = Path(program)
+    if place.name.startswith("post"):
+        place = Path(host.kind.commands) / place.name
+    real = place.parent / ".real" / place.name
+    path, aside = (host.root / str(each).lstrip("/") for each in (place, real))
+    aside.parent.mkdir(exist_ok=True)
     path.rename(aside)
-    path.write_text(f"#!/bin/sh\nreal=/{program.lstrip('/')}.real\n{script}\n")
+    path.write_text(f"#!/bin/sh\nreal={real}\n{script}\n")
     path.chmod(0o755)
     try:
         yield
     finally:
         aside.rename(path)
+        aside.parent.rmdir()
 
 
 @contextlib.contextmanager
@@ -225,9 +244,11 @@ def program_at_work(host: Host) -> Iterator[int]:
 
 
 def wait_for(host: Host, path: str) -> None:
-    """Wait until a file whose path matches a pattern is there on a host."""
+    """Wait until a file whose path matches a pattern is there on a host; a relative one is below its configuration
+    directory."""
     deadline = time.monotonic() + 60
-    while not list(host.root.glob(path.lstrip("/"))):
+    pattern = str(Path(host.kind.config_directory, path)).lstrip("/")
+    while not list(host.root.glob(pattern)):
         assert time.monotonic() < deadline, f"{path} never came on {host.name}"
         time.sleep(0.02)
 
@@ -236,7 +257,8 @@ def wait_until_idle(host: Host) -> None:
     """Wait until no program of the tool runs on a host any more: a killed controller leaves it to its end."""
     deadline = time.monotonic() + 60
     script = (
-        "p=$(sed -n 's/^pid //p' /etc/postfix/.mailproxy/lock 2>/dev/null); [ -z \"$p\" ] || ! kill -0 $p 2>/dev/null"
+        f"p=$(sed -n 's/^pid //p' {host.kind.config_directory}/.mailproxy/lock 2>/dev/null); "
+        '[ -z "$p" ] || ! kill -0 $p 2>/dev/null'
     )
     while host.run(["sh", "-c", script], check=False).returncode != 0:
         assert time.monotonic() < deadline, f"a program still runs on {host.name}"

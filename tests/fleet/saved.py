@@ -16,7 +16,6 @@ LOG = "var/log/mail.log"
 VOLATILE = ("run", "dev/shm")
 # What host-boot starts besides Postfix, by the beginning of the command line.
 SERVICES = ("tini -- host-boot ", "sleep infinity", "busybox syslogd ", "sshd: /usr/sbin/sshd [listener]")
-MASTER = "/usr/lib/postfix/sbin/master "
 # As after postfix quick-stop: what a start checks at length has just been put there.
 START = "touch /var/spool/postfix/quick-start && postfix start"
 
@@ -64,7 +63,7 @@ class Saved:
     def _postfix_has_been_idle(self) -> bool:
         """Whether it runs, and has said nothing since."""
         path = self.host.root / LOG
-        runs = any(command.startswith(MASTER) for command, _ in _processes(self.host).values())
+        runs = any(command.startswith(_master(self.host)) for command, _ in _processes(self.host).values())
         if not runs or not path.exists():
             return False
         with path.open("rb") as log:
@@ -150,10 +149,15 @@ def _traces(own: Path) -> dict[str, Trace]:
     return found
 
 
+def _master(host: Host) -> str:
+    """How the command line of its Postfix begins."""
+    return f"{host.kind.daemons}/master "
+
+
 def _processes(host: Host) -> dict[str, tuple[str, str]]:
     """Return the command line and the parent of each process, by its pid as the host counts."""
     found = {}
-    for process in (host.root / "proc").iterdir():
+    for process in host.proc.iterdir():
         if process.name.isdigit():
             with contextlib.suppress(OSError):
                 parent = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
@@ -171,7 +175,7 @@ def _end_strays(host: Host, *, spare_postfix: bool) -> None:
         if len(wanted) < len(SERVICES):
             raise LabError(f"{host.name} has lost a service; there are {sorted(processes.values())}")
         if spare_postfix:
-            masters = {pid for pid, (command, _) in processes.items() if command.startswith(MASTER)}
+            masters = {pid for pid, (command, _) in processes.items() if command.startswith(_master(host))}
             wanted |= masters | {pid for pid, (_, parent) in processes.items() if parent in masters}
         strays = processes.keys() - wanted
         clean = 0 if strays else clean + 1

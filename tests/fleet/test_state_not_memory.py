@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import Host
+from lab.root import ALPINE, DEBIAN11, OPENBSD
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
     AT_REST,
@@ -15,6 +16,7 @@ from tests.fleet.controller import (
     Result,
     assert_mail_flows,
     assert_tables_match,
+    index_of,
     live,
     private_names,
     program_at_work,
@@ -25,6 +27,8 @@ from tests.fleet.controller import (
     wait_until_idle,
 )
 
+# The first one is the canary, which most is done to; the second is meddled with.
+KINDS = (OPENBSD, ALPINE, DEBIAN11)
 ADDED = {**GUIDE, "added.example": "smtp:[10.1.0.2]"}
 SWAPPED = {"example.com": "smtp:[10.1.0.2]", "added.example": "smtp:[10.1.0.2]"}
 # Says that it was reached, and goes on when it may; once, so that the next run is not held up.
@@ -38,6 +42,11 @@ def _marks(controller: Controller) -> None:
     """Remove what tests hold a host up with."""
     for host in controller.fleet.hosts:
         host.run(["rm", "-f", "/run/reached", "/run/go", "/run/count"])
+
+
+def in_configuration(host: Host, script: str) -> None:
+    """Run a shell script in the configuration directory of a host."""
+    host.run(["sh", "-c", f"cd {host.kind.config_directory} && {script}"])
 
 
 def assert_finishes(controller: Controller, *hosts: Host) -> Result:
@@ -71,7 +80,8 @@ def test_a_postmap_that_fails_once_is_made_good_by_the_next_run(controller: Cont
     assert live(host) == before
     assert_mail_flows(controller.fleet, host, "example.com")
     result = assert_finishes(controller)
-    assert "index transport as hash (4 entries): transport changes [all 3 hosts]" in result.said
+    alpine = controller.fleet.hosts[1].name
+    assert f"index transport as hash (4 entries): transport changes [2 of 3 hosts: all but {alpine}]" in result.said
     assert_mail_flows(controller.fleet, host, "added.example")
 
 
@@ -95,7 +105,7 @@ def test_the_controller_killed_between_stage_and_activate_leaves_the_old_configu
         process = controller.start("-y")
         wait_for(held, "/run/reached")
         for host in staged:
-            wait_for(host, "/etc/postfix/.mailproxy/stage.*/checked")
+            wait_for(host, ".mailproxy/stage.*/checked")
         process.send_signal(signal.SIGKILL)
         process.communicate()
         (held.root / "run/go").touch()
@@ -123,7 +133,7 @@ def kill_in_rename(number: int) -> str:
     return (
         f"{UNLESS_LIVE}echo >>/run/count\n"
         f'if [ "$(wc -l </run/count)" -eq {number} ]; then\n'
-        "    kill -9 $(sed -n 's/^pid //p' /etc/postfix/.mailproxy/lock) $PPID\n"
+        "    kill -9 $(sed -n 's/^pid //p' .mailproxy/lock) $PPID\n"
         "    exit 1\n"
         "fi\n"
         'exec $real "$@"'
@@ -156,7 +166,7 @@ def test_the_hosts_shell_killed_in_the_middle_of_the_renames(
 def test_the_hosts_shell_killed_before_the_reload_is_reloaded_by_the_next_run(controller: Controller) -> None:
     canary = controller.fleet.hosts[0]
     controller.declare(relay_domains=ADDED)
-    kill = "case $* in *reload) kill -9 $(sed -n 's/^pid //p' /etc/postfix/.mailproxy/lock) $PPID; exit 1 ;; esac; "
+    kill = "case $* in *reload) kill -9 $(sed -n 's/^pid //p' .mailproxy/lock) $PPID; exit 1 ;; esac; "
     with replaced(canary, "/usr/sbin/postfix", kill + 'exec $real "$@"'):
         assert controller.run("-y").status == 1
     result = assert_finishes(controller)
@@ -178,21 +188,23 @@ def test_an_interrupted_change_that_is_no_longer_wanted_goes_back_to_the_declare
 @pytest.mark.parametrize(
     ("meddling", "reason"),
     [
-        ("rm transport.db", "transport.db is missing"),
-        (": >transport.db", "transport.db is not the table that was indexed from transport"),
-        ("rm aliases.db", "aliases.db is missing"),
+        ("rm TRANSPORT", "TRANSPORT is missing"),
+        (": >TRANSPORT", "TRANSPORT is not the table that was indexed from transport"),
+        ("rm ALIASES", "ALIASES is missing"),
         (
-            "printf 'evil.example smtp:[10.1.0.9]\\n' >/run/t && postmap hash:/run/t && cp /run/t.db transport.db",
-            "transport.db is not the table that was indexed from transport",
+            "printf 'evil.example smtp:[10.1.0.9]\\n' >/run/t && postmap /run/t && cp /run/t.* TRANSPORT",
+            "TRANSPORT is not the table that was indexed from transport",
         ),
-        ("chmod 600 transport.db", "transport.db has mode -rw------- and owner 0:0"),
+        ("chmod 600 TRANSPORT", "TRANSPORT has mode -rw------- and owner 0:0"),
     ],
 )
 def test_a_table_deleted_truncated_or_replaced_by_hand_is_indexed_anew(
     controller: Controller, meddling: str, reason: str
 ) -> None:
     host = controller.fleet.hosts[1]
-    host.run(["sh", "-c", f"cd /etc/postfix && {meddling}"])
+    for table in ("transport", "aliases"):
+        meddling, reason = (text.replace(table.upper(), index_of(host, table)) for text in (meddling, reason))
+    in_configuration(host, meddling)
     review = controller.run("--dry").said
     assert reason in review
     assert "leave Postfix alone" in review
@@ -201,7 +213,7 @@ def test_a_table_deleted_truncated_or_replaced_by_hand_is_indexed_anew(
 
 def test_a_file_edited_by_hand_is_shown_and_put_back(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
-    host.run(["sh", "-c", "echo mine.example >>/etc/postfix/relaydomains; postconf -e smtpd_banner=mine"])
+    in_configuration(host, "echo mine.example >>relaydomains; postconf -e smtpd_banner=mine")
     result = assert_finishes(controller, host)
     assert f"edited on the host since the last rollout, and put back [{host.name}]" in result.said
     assert "- mine.example (added by hand)" in result.said
@@ -212,14 +224,14 @@ def test_a_file_edited_by_hand_is_shown_and_put_back(controller: Controller) -> 
 
 def test_a_source_edited_by_hand_and_indexed_by_hand_is_put_back_with_its_table(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
-    host.run(["sh", "-c", "cd /etc/postfix && echo mine.example smtp:[10.1.0.9] >>transport && postmap transport"])
+    in_configuration(host, "echo mine.example smtp:[10.1.0.9] >>transport && postmap transport")
     assert_finishes(controller, host)
     assert "mine.example" not in live(host)["transport entries"]
 
 
 def test_a_file_that_is_no_text_is_shown_and_put_back(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
-    host.run(["sh", "-c", "printf '# caf\\351\\000 no newline' >>/etc/postfix/mynetworks"])
+    in_configuration(host, "printf '# caf\\351\\000 no newline' >>mynetworks")
     result = assert_finishes(controller, host)
     assert "-# caf\\xe9" in result.said
 
@@ -227,14 +239,14 @@ def test_a_file_that_is_no_text_is_shown_and_put_back(controller: Controller) ->
 def test_files_changed_back_by_hand_behind_a_running_postfix_are_reloaded(controller: Controller) -> None:
     # The disk says what is declared, the manifest says that something else was loaded.
     host = controller.fleet.hosts[1]
-    old = (host.root / "etc/postfix/relaydomains").read_text()
+    old = (host.configuration / "relaydomains").read_text()
     controller.declare(relay_domains=ADDED)
     controller.roll_out()
-    new = (host.root / "etc/postfix/relaydomains").read_text()
+    new = (host.configuration / "relaydomains").read_text()
     controller.declare(relay_domains=GUIDE)
     controller.roll_out()
     assert old != new
-    (host.root / "etc/postfix/relaydomains").write_text(new)
+    (host.configuration / "relaydomains").write_text(new)
     controller.declare(relay_domains=ADDED)
     result = assert_finishes(controller, host)
     assert f"reload Postfix: Postfix has not loaded the relaydomains on the disk [{host.name}]" in result.said
@@ -257,7 +269,7 @@ def test_a_stopped_postfix_is_started_with_a_change_too(controller: Controller) 
 
 
 def put_lock(host: Host, *, holder: str, since: int, pid: int = 999999) -> None:
-    directory = host.root / "etc/postfix/.mailproxy"
+    directory = host.configuration / ".mailproxy"
     (directory / "lock").write_text(f"token theirs\nholder {holder}\nsince {since}\npid {pid}\n")
 
 
@@ -271,8 +283,8 @@ def test_somebody_elses_lock_stops_the_whole_fleet_and_is_named(controller: Cont
     assert result.status == 1
     assert "locked: held by alice@elsewhere process 7 of other" in result.log
     assert [tree(each) for each in controller.fleet.hosts if each is not host] == before
-    assert "token theirs" in (host.root / "etc/postfix/.mailproxy/lock").read_text()
-    (host.root / "etc/postfix/.mailproxy/lock").unlink()
+    assert "token theirs" in (host.configuration / ".mailproxy/lock").read_text()
+    (host.configuration / ".mailproxy/lock").unlink()
     assert_finishes(controller)
 
 
@@ -320,8 +332,8 @@ def test_a_file_edited_between_stage_and_activation_stops_that_host_and_the_next
     controller.declare(relay_domains=ADDED)
     with replaced(held, "/usr/sbin/postmap", HOLD):
         process = controller.start("-y")
-        wait_for(canary, "/etc/postfix/.mailproxy/stage.*/checked")
-        canary.run(["sh", "-c", "echo '# mine' >>/etc/postfix/main.cf"])
+        wait_for(canary, ".mailproxy/stage.*/checked")
+        in_configuration(canary, "echo '# mine' >>main.cf")
         (held.root / "run/reached").touch()
         (held.root / "run/go").touch()
         _, log = process.communicate(timeout=120)
@@ -336,12 +348,12 @@ def test_a_file_edited_between_stage_and_activation_stops_that_host_and_the_next
 
 def test_a_link_in_the_place_of_a_file_is_refused_and_left(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
-    host.run(["sh", "-c", "cd /etc/postfix && mv transport elsewhere && ln -s elsewhere transport"])
+    in_configuration(host, "mv transport elsewhere && ln -s elsewhere transport")
     result = controller.run("-y")
     assert result.status == 1
     assert "leaving behind: transport is lrwxrwxrwx; expected regular files" in result.said
-    assert (host.root / "etc/postfix/transport").is_symlink()
-    host.run(["sh", "-c", "cd /etc/postfix && rm transport && mv elsewhere transport"])
+    assert (host.configuration / "transport").is_symlink()
+    in_configuration(host, "rm transport && mv elsewhere transport")
     controller.assert_converged()
 
 
@@ -367,10 +379,10 @@ def test_a_postfix_that_was_started_with_other_interfaces_is_restarted(controlle
 
 def test_a_main_cf_that_was_deleted_comes_back_with_what_the_host_says_of_itself(newcomer: Controller) -> None:
     host = newcomer.fleet.hosts[1]
-    host.run(["sh", "-c", "mkdir /var/lib/elsewhere && chown postfix /var/lib/elsewhere"])
+    host.run(["sh", "-c", "mkdir /var/lib/elsewhere && chown $(postconf -h mail_owner) /var/lib/elsewhere"])
     host.run(["postconf", "-e", "data_directory=/var/lib/elsewhere"])
     newcomer.roll_out()
-    host.run(["rm", "/etc/postfix/main.cf"])
+    in_configuration(host, "rm main.cf")
     assert_finishes(newcomer, host)
     assert host.run(["postconf", "-h", "data_directory"]).stdout == "/var/lib/elsewhere\n"
 
@@ -398,6 +410,6 @@ def test_a_lock_is_not_cleared_up_under_a_program_that_its_dead_controller_left_
 
 def test_a_manifest_that_was_cut_off_is_not_believed(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
-    host.run(["sh", "-c", "cd /etc/postfix/.mailproxy && sed -i '$d' manifest"])
+    in_configuration(host, "sed -i '$d' .mailproxy/manifest")
     result = assert_finishes(controller, host)
     assert "reload Postfix: nothing says that Postfix has loaded these files" in result.said
