@@ -50,6 +50,7 @@ digest() {
 # The suffixes are those of hash and btree, lmdb, cdb, and dbm (two files).
 live_names() {
     for name in $FILES aliases.db aliases.lmdb aliases.cdb aliases.dir aliases.pag \
+        relaydomains.db relaydomains.lmdb relaydomains.cdb relaydomains.dir relaydomains.pag \
         transport.db transport.lmdb transport.cdb transport.dir transport.pag; do
         if [ -e "$name" ] || [ -L "$name" ]; then
             printf '%s\n' "$name"

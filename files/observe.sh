@@ -210,9 +210,11 @@ prefixed() {
 command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed?"
 uid=$(id -u)
 [ "$uid" = 0 ] || unreadable "runs as uid $uid, expected root: connect as root, or set _sudo or _doas"
-# Compiled in, so that a broken main.cf hides nothing.
+# Compiled in, so that a broken main.cf hides nothing. What this version does not know is left out, with a warning.
 defaults=$(postconf -d mail_version config_directory daemon_directory default_database_type \
-    inet_interfaces inet_protocols parent_domain_matches_subdomains) || unreadable "postconf -d failed: $(postconf -d mail_version 2>&1 | tr '\n' ' ')"
+    inet_interfaces inet_protocols parent_domain_matches_subdomains \
+    compatibility_level maillog_file smtpd_relay_restrictions \
+    smtpd_forbid_bare_newline smtpd_forbid_bare_newline_reject_code 2>/dev/null) || unreadable "postconf -d failed: $(postconf -d mail_version 2>&1 | tr '\n' ' ')"
 newline='
 '
 directory=${defaults#*config_directory = }

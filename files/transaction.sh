@@ -123,31 +123,42 @@ copy() {
     ln "$1" "$2"
 }
 
-# put_back NAME - rename a copy of a saved file into place, or remove what was not there. What the change left alone is
-# left alone.
+# put_back NAME... - rename copies of saved files into place. What the change left alone is left alone, and what was not
+# there stays until nothing reads it.
 put_back() {
-    grep -q "^changes $1\$" "$PRIVATE/journal" || return 0
-    if [ ! -f "$saved/$1" ]; then
-        rm -f "$1"
-        return
-    fi
-    copy "$saved/$1" "$PRIVATE/restore/$1" && mv -f "$PRIVATE/restore/$1" "$1"
+    for name in "$@"; do
+        if grep -q "^changes $name\$" "$PRIVATE/journal" && [ -f "$saved/$name" ]; then
+            copy "$saved/$name" "$PRIVATE/restore/$name" && mv -f "$PRIVATE/restore/$name" "$name" || return 1
+        fi
+    done
+}
+
+# put_missing_back - put back the tables that nothing reads yet, as they are of another type or of a list.
+put_missing_back() {
+    for missing in $changed; do
+        [ -e "$missing" ] || put_back "$missing" || return 1
+    done
 }
 
 # put_routes_back - put back everything but what accepts mail.
 put_routes_back() {
-    changed=$(sed -n 's/^changes //p' "$PRIVATE/journal") || return 1
-    for name in $changed; do
-        case $name in
-            relaydomains | main.cf) ;;
-            *) put_back "$name" || return 1 ;;
+    for route in $changed; do
+        case $route in
+            relaydomains | relaydomains.* | main.cf) ;;
+            *) put_back "$route" || return 1 ;;
         esac
     done
 }
 
-# put_acceptance_back - put back what accepts mail, and have it read.
+# put_acceptance_back - put back what accepts mail, and have it read. main.cf never calls relaydomains a list while it has
+# the form of a table's source.
 put_acceptance_back() {
-    put_back relaydomains && put_back main.cf || return 1
+    put_back relaydomains.db relaydomains.lmdb relaydomains.cdb relaydomains.dir relaydomains.pag || return 1
+    if ls "$saved"/relaydomains.* >/dev/null 2>&1; then
+        put_back main.cf relaydomains || return 1
+    else
+        put_back relaydomains main.cf || return 1
+    fi
     action=$(journal_value service)
     [ "${action:-none}" != none ] || action=reload
     serve "$action"
@@ -178,11 +189,16 @@ restore() {
     saved=$generations/$generation
     [ -d "$saved" ] || return 1
     [ -d "$PRIVATE/restore" ] || mkdir "$PRIVATE/restore" || return 1
+    changed=$(sed -n 's/^changes //p' "$PRIVATE/journal") || return 1
+    put_missing_back || return 1
     if [ -n "$(journal_value late)" ]; then
         put_routes_back && put_acceptance_back || return 1
     else
         put_acceptance_back && put_routes_back || return 1
     fi
+    for name in $changed; do
+        [ -f "$saved/$name" ] || rm -f "$name" || return 1
+    done
     put_records_back || return 1
     rm -rf "$PRIVATE/restore"
 }
