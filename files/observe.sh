@@ -90,7 +90,7 @@ split() {
 }
 
 # tables - print "TYPE PATH" for each file that domains, networks, aliases and routes come from ($effective): regular
-# ones of a size that can be a table's source. Where there is none, the index of a table will do.
+# ones of a size that can be a table's source. Where there is none, the index of a table that can be listed will do.
 tables() {
     printf '%s\n' "$effective" | sed -n -e 's/^mynetworks *= *//p' -e 's/^relay_domains *= *//p' \
         -e 's/^transport_maps *= *//p' -e 's/^alias_maps *= *//p' -e 's/^mydestination *= *//p' |
@@ -102,7 +102,7 @@ tables() {
             esac
             if [ -f "$path" ] && [ -z "$(find "$path" -prune -size +32768 2>/dev/null)" ]; then
                 printf '%s %s\n' "$type" "$path"
-            elif [ ! -e "$path" ] && [ -f "$(index_of "$type" "$path")" ]; then
+            elif [ ! -e "$path" ] && [ "$type" != cdb ] && [ -f "$(index_of "$type" "$path")" ]; then
                 printf '%s %s\n' "$type" "$path"
             fi
         done

@@ -7,7 +7,7 @@
 #   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons, where
 #   the daemons are as compiled in; $scratch, a directory for what programs say.
 #   The journal lies there from before the first rename until the change is confirmed or undone. It has a line for each:
-#   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, deferred MESSAGES, note TEXT, changes NAME;
+#   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, deferred MESSAGES, cross FROM TO, note TEXT, changes NAME;
 #   then "late yes" when routes have gone, "applied yes" when all of it is live and answers, and "verdict inconclusive"
 #   when it was kept though nothing proved it.
 
@@ -123,6 +123,27 @@ copy() {
     ln "$1" "$2"
 }
 
+# cross TYPE TABLES MAIN-CF - have the tables read from elsewhere, so that those in place can become ones of another type
+# with the same file names: who opens a table of the one as the other fails. TABLES is a directory of them.
+cross() {
+    mkdir -p "$PRIVATE/crossing.$1" && mv -f "$2"/*.db "$PRIVATE/crossing.$1/" && mv -f "$3" main.cf && serve reload
+}
+
+# cross_back - the same on the way back, with the tables as saved.
+cross_back() {
+    types=$(journal_value cross)
+    [ -n "$types" ] || return 0
+    mkdir -p "$PRIVATE/restore/crossing" || return 1
+    for name in aliases relaydomains transport; do
+        [ ! -f "$saved/$name.db" ] || copy "$saved/$name.db" "$PRIVATE/restore/crossing/$name.db" || return 1
+    done
+    crossing_main_cf "${types% *}" "${types% *}" "$PRIVATE/restore/crossing" <"$saved/main.cf" >"$PRIVATE/restore/crossing.cf" &&
+        chmod 0644 "$PRIVATE/restore/crossing.cf" && touch -r "$saved/main.cf" "$PRIVATE/restore/crossing.cf" || return 1
+    # What is no table is not read from elsewhere.
+    [ -n "$(journal_value late)" ] || [ -f "$saved/relaydomains.db" ] || put_back relaydomains || return 1
+    cross "${types% *}" "$PRIVATE/restore/crossing" "$PRIVATE/restore/crossing.cf"
+}
+
 # put_back NAME... - rename copies of saved files into place. What the change left alone is left alone, and what was not
 # there stays until nothing reads it.
 put_back() {
@@ -190,7 +211,7 @@ restore() {
     [ -d "$saved" ] || return 1
     [ -d "$PRIVATE/restore" ] || mkdir "$PRIVATE/restore" || return 1
     changed=$(sed -n 's/^changes //p' "$PRIVATE/journal") || return 1
-    put_missing_back || return 1
+    put_missing_back && cross_back || return 1
     if [ -n "$(journal_value late)" ]; then
         put_routes_back && put_acceptance_back || return 1
     else
@@ -200,7 +221,7 @@ restore() {
         [ -f "$saved/$name" ] || rm -f "$name" || return 1
     done
     put_records_back || return 1
-    rm -rf "$PRIVATE/restore"
+    rm -rf "$PRIVATE/restore" "$PRIVATE"/crossing.*
 }
 
 # go_back REASON - restore, and settle the change with that. What is live again is no longer the past; only what was

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from mailproxy.changes import Change, Difference, difference
 from mailproxy.gates import Gate, gates
+from mailproxy.indexed import SUFFIXES, TABLE_TYPE, crossing
 from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState, Entries, differing
 from mailproxy.observed import ObservedState
@@ -18,10 +19,6 @@ from mailproxy.render import FILES, Content, database_type, left_out, rendered, 
 from mailproxy.service import NOTHING, Service, effective, is_applied, served_anew, service
 from mailproxy.syntax import main_cf_parameters, table_entries
 
-# The files that make up an indexed table, by type (DATABASE_README).
-SUFFIXES = {"hash": ("db",), "btree": ("db",), "lmdb": ("lmdb",), "cdb": ("cdb",), "dbm": ("dir", "pag")}
-# The word of the manifest for the type of the tables: hash and btree share file names.
-TABLE_TYPE = "table_type"
 # Why a file is replaced that somebody edited.
 EDITED = "edited on the host since the last rollout"
 
@@ -73,6 +70,8 @@ class Plan:
     indexes: tuple[Index, ...] = ()
     gone: tuple[str, ...] = ()
     bridge: Entries | None = None
+    # From which type to which tables change that keep their file names.
+    crossing: tuple[str, str] | None = None
     swaps: tuple[tuple[str, str], ...] = ()
     service: Service = NOTHING
     late_swaps: tuple[tuple[str, str], ...] = ()
@@ -146,6 +145,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         gone=gone,
         service=served_anew(action) if gone else action,
         bridge=bridge,
+        crossing=crossing(table_type, compiled.values(), observed),
         swaps=swaps,
         late_swaps=late_swaps,
         queries=tuple(_queries(desired, table_type, observed)),

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from mailproxy.changes import Change, difference
 from mailproxy.gates import gates
+from mailproxy.indexed import TABLE_TYPE, crossing
 from mailproxy.meaning import lacks_relay_rule
 from mailproxy.model import Entries
 from mailproxy.observed import ObservedState, Saved
 from mailproxy.order import bridged, renames
-from mailproxy.plan import TABLE_TYPE, FileChange, Plan, Query, Refusal, queries_of, repairs_of, warnings_of_lock
+from mailproxy.plan import FileChange, Plan, Query, Refusal, queries_of, repairs_of, warnings_of_lock
 from mailproxy.probe import probes
 from mailproxy.render import FILES, TABLES, Content
 from mailproxy.service import effective, served_anew, service
@@ -44,6 +45,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         files=files,
         gone=gone,
         bridge=bridge,
+        crossing=crossing(_table_type_of(saved), compiled.values(), observed),
         swaps=swaps,
         service=served_anew(action) if gone else action,
         late_swaps=late_swaps,
@@ -95,11 +97,15 @@ def _table_type(observed: ObservedState) -> str:
     return loaded.get(TABLE_TYPE, observed.postfix.default_database_type)
 
 
+def _table_type_of(saved: Saved) -> str:
+    return saved.manifest.loaded.get(TABLE_TYPE, "") if saved.manifest else ""
+
+
 def _queries(contents: Mapping[str, Content], saved: Saved, observed: ObservedState) -> Iterator[Query]:
     """Yield questions to the tables of a managed generation; what others use is known to them alone."""
     if saved.manifest is None or not set(TABLES) <= set(contents):
         return
-    table_type = saved.manifest.loaded.get(TABLE_TYPE, "")
+    table_type = _table_type_of(saved)
     for table in TABLES:
         if not any(name.startswith(f"{table}.") for name in saved.files):
             continue

@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mailproxy.digest import digest, fingerprint
+from mailproxy.indexed import TABLE_TYPE
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
-from mailproxy.plan import TABLE_TYPE, planned
+from mailproxy.plan import planned
 from mailproxy.render import Content, HostPostfix, rendered
 from mailproxy.review import Review, review
 from mailproxy.rollout import Rollout, waves
