@@ -4,8 +4,8 @@
 # SYNOPSIS
 #   activate.sh DIRECTORY TOKEN SECONDS
 # DESCRIPTION
-#   Works off the records that stage.sh kept in .mailproxy/stage.TOKEN/change, in their order: "swap STAGED NAME" renames
-#   a staged file into place, "service none|reload|restart|start" makes Postfix read it, "drop NAME" removes a
+#   Works off the records that stage.sh kept in .mailproxy/stage.TOKEN/change, in their order: "cross FROM TO" has Postfix
+#   read the tables from elsewhere until the reload, "swap STAGED NAME" renames a staged file into place, "service none|reload|restart|start" makes Postfix read it, "drop NAME" removes a
 #   table that nothing uses any more. Then it asks the live tables what the records "query ..." say, and the next hops of
 #   the change. Before the first rename the live files are copied to .mailproxy/generations/N and the journal says so;
 #   where a journal is there already, an earlier change was not brought to its end, and its generation is the one to go
@@ -77,7 +77,8 @@ begin() {
 write_journal() {
     mkdir -p "$PRIVATE/restore" && {
         printf 'generation %s\ntoken %s\nsince %s\n' "$generation" "$token" "$(date +%s)" &&
-            printf 'service %s\ndeferred %s\n' "$(records service)" "$(deferred_messages)" && records note | sed 's/^/note /' && changed_names
+            printf 'service %s\ndeferred %s\n' "$(records service)" "$(deferred_messages)" &&
+            records cross | sed 's/^/cross /' && records note | sed 's/^/note /' && changed_names
     } >"$PRIVATE/journal.new" && mv -f "$PRIVATE/journal.new" "$PRIVATE/journal"
 }
 
@@ -183,6 +184,7 @@ swap() {
 # step WORD ARGUMENT... - do what one record says.
 step() {
     case $1 in
+        cross) cross "$3" "$stage/crossing" "$stage/crossing.cf" ;;
         swap) swap "$2" "$3" ;;
         drop) rm -f "$2" ;;
         service) serve_change "$2" ;;
@@ -290,6 +292,7 @@ if [ "$seconds" != 0 ]; then
 fi
 stopped_at=$(apply) || undo "activation failed at: $stopped_at"
 write_manifest || undo 'activation failed at: its record could not be written'
+rm -rf "$PRIVATE"/crossing.*
 action=$(records service)
 [ "$action" != none ] || action='nothing to reload'
 note_in_syslog "activated generation $((generation + 1)), with $generation to go back to: $action, by $(lock_value holder)$(

@@ -50,11 +50,24 @@ digest() {
 # The suffixes are those of hash and btree, lmdb, cdb, and dbm (two files).
 live_names() {
     for name in $FILES aliases.db aliases.lmdb aliases.cdb aliases.dir aliases.pag \
+        relaydomains.db relaydomains.lmdb relaydomains.cdb relaydomains.dir relaydomains.pag \
         transport.db transport.lmdb transport.cdb transport.dir transport.pag; do
         if [ -e "$name" ] || [ -L "$name" ]; then
             printf '%s\n' "$name"
         fi
     done
+}
+
+# crossing_main_cf FROM TO DIRECTORY - print the main.cf on standard input with the tables in DIRECTORY, which are of type
+# TO, in place of those of type FROM that have the same file names: there a change of types is bridged.
+crossing_main_cf() {
+    for name in aliases relaydomains transport; do
+        [ -f "$3/$name.db" ] || continue
+        for path in "$PWD/$name" "$PWD/$PRIVATE/crossing.$1/$name"; do
+            printf 's|%s\\([, ]\\)|%s\\1|g\ns|%s$|%s|\n' "$1:$path" "$2:$PWD/$PRIVATE/crossing.$2/$name" \
+                "$1:$path" "$2:$PWD/$PRIVATE/crossing.$2/$name"
+        done
+    done >"$3/program" && sed -f "$3/program"
 }
 
 # live_digests - print "SHA256 NAME" for everything live_names finds.
@@ -124,7 +137,7 @@ clear_up() {
     if [ -f "$PRIVATE/settling" ] && ! is_at_work "$(cat "$PRIVATE/settling")"; then
         rm -f "$PRIVATE/settling"
     fi
-    [ -f "$PRIVATE/journal" ] || rm -rf "$PRIVATE/restore"
+    [ -f "$PRIVATE/journal" ] || rm -rf "$PRIVATE/restore" "$PRIVATE"/crossing.*
 }
 
 # note_in_syslog WORD... - leave a line in the host's mail log.

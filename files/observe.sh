@@ -90,7 +90,7 @@ split() {
 }
 
 # tables - print "TYPE PATH" for each file that domains, networks, aliases and routes come from ($effective): regular
-# ones of a size that can be a table's source. Where there is none, the index of a table will do.
+# ones of a size that can be a table's source. Where there is none, the index of a table that can be listed will do.
 tables() {
     printf '%s\n' "$effective" | sed -n -e 's/^mynetworks *= *//p' -e 's/^relay_domains *= *//p' \
         -e 's/^transport_maps *= *//p' -e 's/^alias_maps *= *//p' -e 's/^mydestination *= *//p' |
@@ -102,7 +102,7 @@ tables() {
             esac
             if [ -f "$path" ] && [ -z "$(find "$path" -prune -size +32768 2>/dev/null)" ]; then
                 printf '%s %s\n' "$type" "$path"
-            elif [ ! -e "$path" ] && [ -f "$(index_of "$type" "$path")" ]; then
+            elif [ ! -e "$path" ] && [ "$type" != cdb ] && [ -f "$(index_of "$type" "$path")" ]; then
                 printf '%s %s\n' "$type" "$path"
             fi
         done
@@ -210,9 +210,11 @@ prefixed() {
 command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed?"
 uid=$(id -u)
 [ "$uid" = 0 ] || unreadable "runs as uid $uid, expected root: connect as root, or set _sudo or _doas"
-# Compiled in, so that a broken main.cf hides nothing.
+# Compiled in, so that a broken main.cf hides nothing. What this version does not know is left out, with a warning.
 defaults=$(postconf -d mail_version config_directory daemon_directory default_database_type \
-    inet_interfaces inet_protocols parent_domain_matches_subdomains) || unreadable "postconf -d failed: $(postconf -d mail_version 2>&1 | tr '\n' ' ')"
+    inet_interfaces inet_protocols parent_domain_matches_subdomains \
+    compatibility_level maillog_file smtpd_relay_restrictions \
+    smtpd_forbid_bare_newline smtpd_forbid_bare_newline_reject_code 2>/dev/null) || unreadable "postconf -d failed: $(postconf -d mail_version 2>&1 | tr '\n' ' ')"
 newline='
 '
 directory=${defaults#*config_directory = }

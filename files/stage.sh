@@ -12,6 +12,7 @@
 #     copy NAME GENERATION          a content that a generation of this host keeps, as it is there
 #     check main.cf                 have "postfix check" look at it; for the slowest of the checks only a new one
 #     table NAME TYPE COUNT SHA256  index NAME as TYPE; the sorted listing must have this digest
+#     cross FROM TO                 prepare to have tables read from elsewhere while they change from type FROM to type TO
 #     gone DOMAIN, swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY hit VALUE or miss, hop DESTINATION,
 #     note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand     kept for activate.sh, in this order
 #     end                           the last line; without it nothing is done
@@ -124,9 +125,14 @@ said() {
     sed -e "s|$PWD/$stage/||g" -e 's/\(unused parameter: [^=]*\)=.*/\1/' "$stage/said" | tr '\n' ' '
 }
 
-# listing NAME TYPE - print the sorted entries of an indexed table, less those postalias adds for NIS.
+# listing NAME TYPE - print the sorted entries of an indexed table, less those postalias adds for NIS. Postfix cannot list
+# cdb: there it is asked for every key of the source, which is as it was sent.
 listing() {
-    postmap -c "$PWD/$stage" -s "$2:$PWD/$stage/$1" |
+    if [ "$2" = cdb ]; then
+        sed -e '/^#/d' -e 's/[: ].*//' "$stage/$1" | postmap -c "$PWD/$stage" -q - "$2:$PWD/$stage/$1"
+    else
+        postmap -c "$PWD/$stage" -s "$2:$PWD/$stage/$1"
+    fi |
         grep -v -e '^YP_LAST_MODIFIED	' -e '^YP_MASTER_NAME	' -e '^@	@$' | sort
 }
 
@@ -147,6 +153,21 @@ index_tables() {
         fi
         chmod 0644 "$stage/$name" "$stage/$name".*
     done <"$stage/tables"
+}
+
+# prepare_crossing - make the tables and the main.cf that are live while tables become another type of the same file
+# names: what is live now, with the routes of both sides.
+prepare_crossing() {
+    types=$(sed -n 's/^cross //p' "$stage/change")
+    [ -n "$types" ] || return 0
+    mkdir "$stage/crossing"
+    for name in aliases relaydomains transport bridge; do
+        [ ! -f "$stage/$name.db" ] || cp "$stage/$name.db" "$stage/crossing/$name.db"
+    done
+    [ ! -f "$stage/bridge.db" ] || mv -f "$stage/crossing/bridge.db" "$stage/crossing/transport.db"
+    crossing_main_cf "${types% *}" "${types#* }" "$stage/crossing" <main.cf >"$stage/crossing.cf"
+    chmod 0644 "$stage/crossing.cf"
+    settle "$stage/crossing.cf"
 }
 
 # check_transports - every route must name a service of master.cf: mail for another would wait until it expires.
@@ -234,6 +255,7 @@ refuse_if_moved
 copy_saved
 fill_up
 index_tables
+prepare_crossing
 check_transports
 check_configuration
 printf '%s\n' "$token" >"$stage/checked"

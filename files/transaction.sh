@@ -7,7 +7,7 @@
 #   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons, where
 #   the daemons are as compiled in; $scratch, a directory for what programs say.
 #   The journal lies there from before the first rename until the change is confirmed or undone. It has a line for each:
-#   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, deferred MESSAGES, note TEXT, changes NAME;
+#   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, deferred MESSAGES, cross FROM TO, note TEXT, changes NAME;
 #   then "late yes" when routes have gone, "applied yes" when all of it is live and answers, and "verdict inconclusive"
 #   when it was kept though nothing proved it.
 
@@ -123,31 +123,63 @@ copy() {
     ln "$1" "$2"
 }
 
-# put_back NAME - rename a copy of a saved file into place, or remove what was not there. What the change left alone is
-# left alone.
+# cross TYPE TABLES MAIN-CF - have the tables read from elsewhere, so that those in place can become ones of another type
+# with the same file names: who opens a table of the one as the other fails. TABLES is a directory of them.
+cross() {
+    mkdir -p "$PRIVATE/crossing.$1" && mv -f "$2"/*.db "$PRIVATE/crossing.$1/" && mv -f "$3" main.cf && serve reload
+}
+
+# cross_back - the same on the way back, with the tables as saved.
+cross_back() {
+    types=$(journal_value cross)
+    [ -n "$types" ] || return 0
+    mkdir -p "$PRIVATE/restore/crossing" || return 1
+    for name in aliases relaydomains transport; do
+        [ ! -f "$saved/$name.db" ] || copy "$saved/$name.db" "$PRIVATE/restore/crossing/$name.db" || return 1
+    done
+    crossing_main_cf "${types% *}" "${types% *}" "$PRIVATE/restore/crossing" <"$saved/main.cf" >"$PRIVATE/restore/crossing.cf" &&
+        chmod 0644 "$PRIVATE/restore/crossing.cf" && touch -r "$saved/main.cf" "$PRIVATE/restore/crossing.cf" || return 1
+    # What is no table is not read from elsewhere.
+    [ -n "$(journal_value late)" ] || [ -f "$saved/relaydomains.db" ] || put_back relaydomains || return 1
+    cross "${types% *}" "$PRIVATE/restore/crossing" "$PRIVATE/restore/crossing.cf"
+}
+
+# put_back NAME... - rename copies of saved files into place. What the change left alone is left alone, and what was not
+# there stays until nothing reads it.
 put_back() {
-    grep -q "^changes $1\$" "$PRIVATE/journal" || return 0
-    if [ ! -f "$saved/$1" ]; then
-        rm -f "$1"
-        return
-    fi
-    copy "$saved/$1" "$PRIVATE/restore/$1" && mv -f "$PRIVATE/restore/$1" "$1"
+    for name in "$@"; do
+        if grep -q "^changes $name\$" "$PRIVATE/journal" && [ -f "$saved/$name" ]; then
+            copy "$saved/$name" "$PRIVATE/restore/$name" && mv -f "$PRIVATE/restore/$name" "$name" || return 1
+        fi
+    done
+}
+
+# put_missing_back - put back the tables that nothing reads yet, as they are of another type or of a list.
+put_missing_back() {
+    for missing in $changed; do
+        [ -e "$missing" ] || put_back "$missing" || return 1
+    done
 }
 
 # put_routes_back - put back everything but what accepts mail.
 put_routes_back() {
-    changed=$(sed -n 's/^changes //p' "$PRIVATE/journal") || return 1
-    for name in $changed; do
-        case $name in
-            relaydomains | main.cf) ;;
-            *) put_back "$name" || return 1 ;;
+    for route in $changed; do
+        case $route in
+            relaydomains | relaydomains.* | main.cf) ;;
+            *) put_back "$route" || return 1 ;;
         esac
     done
 }
 
-# put_acceptance_back - put back what accepts mail, and have it read.
+# put_acceptance_back - put back what accepts mail, and have it read. main.cf never calls relaydomains a list while it has
+# the form of a table's source.
 put_acceptance_back() {
-    put_back relaydomains && put_back main.cf || return 1
+    put_back relaydomains.db relaydomains.lmdb relaydomains.cdb relaydomains.dir relaydomains.pag || return 1
+    if ls "$saved"/relaydomains.* >/dev/null 2>&1; then
+        put_back main.cf relaydomains || return 1
+    else
+        put_back relaydomains main.cf || return 1
+    fi
     action=$(journal_value service)
     [ "${action:-none}" != none ] || action=reload
     serve "$action"
@@ -178,13 +210,18 @@ restore() {
     saved=$generations/$generation
     [ -d "$saved" ] || return 1
     [ -d "$PRIVATE/restore" ] || mkdir "$PRIVATE/restore" || return 1
+    changed=$(sed -n 's/^changes //p' "$PRIVATE/journal") || return 1
+    put_missing_back && cross_back || return 1
     if [ -n "$(journal_value late)" ]; then
         put_routes_back && put_acceptance_back || return 1
     else
         put_acceptance_back && put_routes_back || return 1
     fi
+    for name in $changed; do
+        [ -f "$saved/$name" ] || rm -f "$name" || return 1
+    done
     put_records_back || return 1
-    rm -rf "$PRIVATE/restore"
+    rm -rf "$PRIVATE/restore" "$PRIVATE"/crossing.*
 }
 
 # go_back REASON - restore, and settle the change with that. What is live again is no longer the past; only what was

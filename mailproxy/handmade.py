@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mailproxy.meaning import RELAY_RULES, lacks_relay_rule, words
+from mailproxy.meaning import RELAY_RULES, lacks_relay_rule
 from mailproxy.observed import Foreign
 from mailproxy.render import FILES
 from mailproxy.secret import is_secret
-from mailproxy.syntax import alias_entry, list_items, numbered_lines, table_entry
+from mailproxy.syntax import alias_entry, list_items, numbered_lines, table_entry, words
 
 _LONGEST = 100
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from mailproxy.model import Entries, network
 from mailproxy.observed import Foreign
-from mailproxy.render import FILES
-from mailproxy.syntax import alias_entries, expanded, list_items, main_cf_parameters, table_entries
+from mailproxy.render import FILES, MARK
+from mailproxy.syntax import alias_entries, expanded, list_items, main_cf_parameters, table_entries, table_keys, words
 
 Subject = Literal["domain", "network", "alias", "parameter"]
 SUBJECTS: tuple[Subject, ...] = ("domain", "network", "alias", "parameter")
@@ -101,8 +101,14 @@ class _Sources:
 
     def items(self, parameter: str, value: str) -> tuple[str, ...]:
         """Return the items of a list such as mynetworks, with those of the files it names (postconf(5))."""
-        # As we write it: one file, whose items hosts share.
-        return list_items(self.texts[value]) if value in self.texts else tuple(self._items(parameter, value))
+        # As we write it: one file or table, whose items hosts share.
+        if value in self.texts:
+            return list_items(self.texts[value])
+        type_, _, path = value.partition(":")
+        if type_ in _READABLE and self.texts.get(path, "").startswith(MARK):
+            # A change that was interrupted may have left it in the form of a list.
+            return table_keys(self.texts[path])
+        return tuple(self._items(parameter, value))
 
     def _items(self, parameter: str, value: str) -> Iterator[str]:
         for word in words(value):
@@ -135,11 +141,6 @@ def lacks_relay_rule(holding: Mapping[str, str]) -> bool:
     rules = {word for name in RELAY_RULES for word in words(holding.get(name, ""))}
     is_known = any(name in holding for name in RELAY_RULES)
     return is_known and rules.isdisjoint({*_REFUSING, *words(holding.get("smtpd_restriction_classes", ""))})
-
-
-def words(value: str) -> list[str]:
-    """Return the words of a list as main.cf has them, between commas and blanks."""
-    return value.replace(",", " ").split()
 
 
 @lru_cache(maxsize=1024)

@@ -36,18 +36,24 @@ def _of_both(old: Entries, new: Entries) -> Entries:
 
 
 def renames(
-    changed: Collection[str], compiled: Mapping[str, Sequence[str]], routes_go: bool, with_bridge: bool
+    changed: Collection[str],
+    compiled: Mapping[str, Sequence[str]],
+    routes_go: bool,
+    with_bridge: bool,
+    live: Collection[str],
 ) -> tuple[Renames, Renames]:
     """Return the renames before and after Postfix reads the change.
 
-    changed names the sources that are replaced, compiled the files of each table that is. A table is renamed before its
-    source, as Postfix warns of a table that is older than its source.
+    changed names the sources that are replaced, compiled the files of each table that is, live what is there. A table
+    is renamed before its source, as Postfix warns of a table that is older than its source.
     """
     parts = {table: [*compiled.get(table, ()), *([table] if table in changed else [])] for table in TABLES}
+    acceptance = ["main.cf", "relaydomains"] if _is_main_cf_first(compiled, live) else ["relaydomains", "main.cf"]
     names = [
         *([] if routes_go else parts["transport"]),
         *parts["aliases"],
-        *(name for name in ("mynetworks", "relaydomains", "main.cf") if name in changed),
+        *compiled.get("relaydomains", ()),
+        *(name for name in ("mynetworks", *acceptance) if name in changed),
     ]
     first = [(name, name) for name in names]
     if with_bridge:
@@ -56,3 +62,16 @@ def renames(
         first = [*bridge, (BRIDGE, "transport"), *first]
     late = [(name, name) for name in parts["transport"]] if routes_go else []
     return tuple(first), tuple(late)
+
+
+def _is_main_cf_first(compiled: Mapping[str, Sequence[str]], live: Collection[str]) -> bool:
+    """Whether main.cf is renamed before relaydomains.
+
+    So it is where relaydomains becomes a table, so that main.cf never calls it a list while it has the form of a
+    table's source, whose values would be domains; and not where it stops being one. Where it stays a list, and only the
+    main.cf to come knows the name of the table with the new routes, what relaydomains adds has to wait for it.
+    """
+    if compiled.get("relaydomains"):
+        return True
+    is_list = "relaydomains" in live and not any(name.startswith("relaydomains.") for name in live)
+    return is_list and any(name not in live for name in compiled.get("transport", ()))

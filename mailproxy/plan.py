@@ -9,19 +9,16 @@ from functools import lru_cache
 
 from mailproxy.changes import Change, Difference, difference
 from mailproxy.gates import Gate, gates
+from mailproxy.indexed import SUFFIXES, TABLE_TYPE, crossing
 from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState, Entries, differing
 from mailproxy.observed import ObservedState
 from mailproxy.order import bridged, renames
 from mailproxy.probe import Probes, probes
-from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
+from mailproxy.render import FILES, Content, database_type, left_out, rendered, routes, tables
 from mailproxy.service import NOTHING, Service, effective, is_applied, served_anew, service
 from mailproxy.syntax import main_cf_parameters, table_entries
 
-# The files that make up an indexed table, by type (DATABASE_README).
-SUFFIXES = {"hash": ("db",), "btree": ("db",), "lmdb": ("lmdb",), "cdb": ("cdb",), "dbm": ("dir", "pag")}
-# The word of the manifest for the type of the tables: hash and btree share file names.
-TABLE_TYPE = "table_type"
 # Why a file is replaced that somebody edited.
 EDITED = "edited on the host since the last rollout"
 
@@ -73,6 +70,8 @@ class Plan:
     indexes: tuple[Index, ...] = ()
     gone: tuple[str, ...] = ()
     bridge: Entries | None = None
+    # From which type to which tables change that keep their file names.
+    crossing: tuple[str, str] | None = None
     swaps: tuple[tuple[str, str], ...] = ()
     service: Service = NOTHING
     late_swaps: tuple[tuple[str, str], ...] = ()
@@ -121,13 +120,13 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     indexes = tuple(_indexes(desired, table_type, files, observed))
     wanted = effective(main_cf_parameters(contents["main.cf"].text), observed)
     changed = {change.desired.name for change in files}
-    action = service(contents, changed, wanted, observed)
+    action = service(contents, changed, wanted, observed, [index.table for index in indexes])
     plan = Plan(
         directory=observed.postfix.config_directory,
         files=files,
         indexes=indexes,
         service=action,
-        drops=_drops(table_type, observed),
+        drops=_drops(desired, table_type, observed),
         is_managed=observed.is_managed,
         repairs=tuple(repairs_of(observed)),
         warnings=tuple(_warnings(desired, observed)),
@@ -137,7 +136,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     found = difference(contents, observed)
     gone, bridge = _bridge(desired, files, indexes, observed)
     compiled = {index.table: index.files for index in indexes}
-    swaps, late_swaps = renames(changed, compiled, bool(gone), bridge is not None)
+    swaps, late_swaps = renames(changed, compiled, bool(gone), bridge is not None, observed.live)
     return dataclasses.replace(
         plan,
         changes=found.changes,
@@ -146,6 +145,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         gone=gone,
         service=served_anew(action) if gone else action,
         bridge=bridge,
+        crossing=crossing(table_type, compiled.values(), observed),
         swaps=swaps,
         late_swaps=late_swaps,
         queries=tuple(_queries(desired, table_type, observed)),
@@ -188,17 +188,11 @@ def _indexes(
     desired: DesiredState, table_type: str, files: tuple[FileChange, ...], observed: ObservedState
 ) -> Iterator[Index]:
     changed = {change.desired.name for change in files}
-    for table, entries in _tables(desired).items():
+    for table, entries in tables(desired).items():
         index = Index(table, table_type, entries, "")
         reason = f"{table} changes" if table in changed else _why_stale(index, observed)
         if reason:
             yield Index(table, table_type, entries, reason)
-
-
-def _tables(desired: DesiredState) -> dict[str, Entries]:
-    """Return the entries of the indexed tables by the name of their source; TABLES, in that order."""
-    entries = (desired.aliases, routes(desired))
-    return dict(zip(TABLES, entries, strict=True))
 
 
 def _why_stale(index: Index, observed: ObservedState) -> str:
@@ -234,17 +228,18 @@ def _bridge(
     return gone, None if is_live else bridge
 
 
-def _drops(table_type: str, observed: ObservedState) -> tuple[str, ...]:
-    """Return the tables of another type that an earlier rollout made and that nothing reads any more."""
-    used = {f"{table}.{suffix}" for table in TABLES for suffix in SUFFIXES[table_type]}
+def _drops(desired: DesiredState, table_type: str, observed: ObservedState) -> tuple[str, ...]:
+    """Return the compiled tables that an earlier rollout made and that nothing reads any more."""
+    used = {f"{table}.{suffix}" for table in tables(desired) for suffix in SUFFIXES[table_type]}
     made = observed.manifest.digests if observed.manifest else {}
     return tuple(sorted(name for name in observed.live if name in made and name not in used and name not in FILES))
 
 
 def _queries(desired: DesiredState, table_type: str, observed: ObservedState) -> Iterator[Query]:
     """Yield questions to each table."""
-    for table, entries in _tables(desired).items():
-        before = table_entries(observed.texts[table]) if table in observed.texts and table == "transport" else entries
+    for table, entries in tables(desired).items():
+        is_known = table in observed.texts and table != "aliases"
+        before = table_entries(observed.texts[table]) if is_known else entries
         yield from queries_of(table_type, table, before, entries)
 
 
@@ -270,6 +265,9 @@ def repairs_of(observed: ObservedState) -> Iterator[str]:
 
 
 def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
+    for name in left_out(observed.postfix, desired.main_cf):
+        version = ".".join(map(str, observed.postfix.version))
+        yield f"{name} is declared, and left out: Postfix {version} does not know it"
     for user in sorted(observed.missing_users):
         names = [name for name, value in desired.aliases.items() if user in value.lower().replace(",", " ").split()]
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"

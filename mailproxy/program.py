@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from mailproxy.check import local_targets
+from mailproxy.indexed import TABLE_TYPE
 from mailproxy.model import DesiredState
 from mailproxy.order import BRIDGE
-from mailproxy.plan import TABLE_TYPE, Plan, Query, listing_digest
+from mailproxy.plan import Plan, Query, listing_digest
 from mailproxy.render import TEMPLATE_PARAMETERS, Content, rendered_without_host, transport_table
 
 PROGRAMS = Path(__file__).parent.parent / "files"
@@ -91,6 +92,8 @@ def _records(plan: Plan, record: Mapping[str, str]) -> Iterator[str]:
     yield from (f"loaded {name} {value}" for name, value in plan.loaded.items())
     yield from ["by-hand"] * plan.is_by_hand
     yield from (f"record {name} {value}" for name, value in record.items())
+    if plan.crossing is not None:
+        yield f"cross {' '.join(plan.crossing)}"
     yield from (f"gone {domain}" for domain in plan.gone)
     yield from (f"swap {staged} {live}" for staged, live in plan.swaps)
     yield f"service {plan.service.action}"

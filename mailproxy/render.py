@@ -8,10 +8,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mailproxy.model import DesiredState, Entries
+from mailproxy.relaying import OWN_RULE, RECIPIENT, RELAY, in_recipient_restrictions
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 FILES = ("main.cf", "mynetworks", "aliases", "relaydomains", "transport")
-TABLES = ("aliases", "transport")
+# The sources that are indexed: relaydomains only from INDEXED_FROM domains on.
+TABLES = ("aliases", "relaydomains", "transport")
+# From so many relay domains on they are an indexed table. Each smtpd and trivial-rewrite reads a plain list when it
+# starts and compares a recipient's domain with all of it: up to 1,000 domains that cannot be measured, with 3,000 it
+# can, and with 10,000 it doubles the memory of an smtpd (lab/bench-domains, docs/tables.md).
+INDEXED_FROM = 2000
 # What every rendered file begins with.
 MARK = "# Managed by mailproxy"
 
@@ -33,9 +39,14 @@ TEMPLATE_PARAMETERS = (
     "compatibility_level",
     "mailbox_size_limit",
     "message_size_limit",
+    "smtpd_forbid_bare_newline",
     "smtpd_recipient_restrictions",
     "smtpd_relay_restrictions",
 )
+
+# Parameters that are rendered where the host's own Postfix knows them, and else left out: without them it does what it
+# can. What a declared relay rule says is in smtpd_recipient_restrictions then.
+WHERE_KNOWN = ("compatibility_level", "maillog_file", "smtpd_forbid_bare_newline", "smtpd_relay_restrictions")
 
 # Where Postfix lives on a host and which database type its system prefers: facts about the host and not about
 # the fleet, so a main.cf that sets them keeps them (postconf(5); a lost queue_directory would lose queued mail).
@@ -90,6 +101,10 @@ class HostPostfix:
     defaults: Entries
     kept: Entries
 
+    def knows(self, parameter: str) -> bool:
+        """Whether a parameter of WHERE_KNOWN has a default there."""
+        return parameter in self.defaults
+
 
 def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
     """Return the managed files by name."""
@@ -97,7 +112,7 @@ def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
         "main.cf": _main_cf(desired, postfix),
         "mynetworks": _mynetworks(desired.mynetworks),
         "aliases": _aliases(desired.aliases),
-        "relaydomains": _relaydomains(desired.relay_domains),
+        "relaydomains": relaydomains(desired.relay_domains),
         "transport": transport_table(routes(desired)),
     }
 
@@ -109,7 +124,7 @@ def rendered_without_host(desired: DesiredState) -> dict[str, Content]:
         for content in (
             _mynetworks(desired.mynetworks),
             _aliases(desired.aliases),
-            _relaydomains(desired.relay_domains),
+            relaydomains(desired.relay_domains),
             transport_table(routes(desired)),
         )
     }
@@ -118,6 +133,37 @@ def rendered_without_host(desired: DesiredState) -> dict[str, Content]:
 def database_type(desired: DesiredState, postfix: HostPostfix) -> str:
     """Return the type of the indexed tables: the declared one, or what the host's own Postfix prefers."""
     return desired.database_type or desired.main_cf.get("default_database_type", postfix.default_database_type)
+
+
+def tables(desired: DesiredState) -> dict[str, Entries]:
+    """Return the entries of the indexed tables by the name of their source, in the order of TABLES."""
+    accepted = {"relaydomains": _accepted(desired.relay_domains)} if is_indexed(desired.relay_domains) else {}
+    return {"aliases": desired.aliases, **accepted, "transport": routes(desired)}
+
+
+def is_indexed(relay_domains: Entries) -> bool:
+    """Whether relay domains are an indexed table, and not a plain list: a matter of their number alone."""
+    return len(relay_domains) >= INDEXED_FROM
+
+
+@lru_cache(maxsize=64)
+def _accepted(relay_domains: Entries) -> Entries:
+    return Entries(dict.fromkeys(relay_domains, "OK"))
+
+
+@lru_cache(maxsize=1024)
+def parameters_on(postfix: HostPostfix, main_cf: Entries) -> Entries:
+    """Return main_cf as a host's Postfix can have it: what it would ignore must not hold the relay rule."""
+    further = {name: value for name, value in main_cf.items() if name not in WHERE_KNOWN or postfix.knows(name)}
+    if not postfix.knows(RELAY) and (RELAY in main_cf or RECIPIENT in main_cf):
+        further[RECIPIENT] = in_recipient_restrictions(main_cf)
+    return Entries(further)
+
+
+def left_out(postfix: HostPostfix, main_cf: Entries) -> list[str]:
+    """Return the declared parameters that a host has to do without."""
+    lost = set(WHERE_KNOWN) - {"compatibility_level", RELAY}
+    return [name for name in main_cf if name in lost and not postfix.knows(name)]
 
 
 def routes(desired: DesiredState) -> Entries:
@@ -165,8 +211,9 @@ def _aliases(aliases: Entries) -> Content:
 
 
 @lru_cache(maxsize=1024)
-def _relaydomains(relay_domains: Entries) -> Content:
-    return _content("relaydomains", domains=list(relay_domains))
+def relaydomains(relay_domains: Entries) -> Content:
+    """Return the list of relay domains, or the source of a table of them, whose values nobody reads."""
+    return _content("relaydomains", domains=list(relay_domains), value=" OK" if is_indexed(relay_domains) else "")
 
 
 @lru_cache(maxsize=1024)
@@ -177,23 +224,41 @@ def transport_table(entries: Entries) -> Content:
 
 @lru_cache(maxsize=4096)
 def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
+    type, further = database_type(desired, postfix), parameters_on(postfix, desired.main_cf)
+    # Before 2.10 there is no smtpd_relay_restrictions: a rule written there would be ignored.
+    rule = RELAY if postfix.knows(RELAY) else RECIPIENT
     return _content(
         "main.cf",
         desired=desired,
         postfix=postfix,
-        type=database_type(desired, postfix),
-        compatibility_level=_compatibility_level(postfix.version),
+        type=type,
+        relay_domains_type=f"{type}:" if is_indexed(desired.relay_domains) else "",
+        compatibility_level=None if "compatibility_level" in further else _compatibility_level(postfix),
         matches_subdomains=_matches_subdomains(desired, postfix),
-        relay_rule=_relay_rule(desired, postfix.version),
-        kept={name: value for name, value in postfix.kept.items() if name not in desired.main_cf},
+        relay_rule=None if rule in further else f"{rule} = {OWN_RULE}",
+        bare_newline=None if "smtpd_forbid_bare_newline" in further else _bare_newline(postfix),
+        further=further,
+        kept={name: value for name, value in postfix.kept.items() if name not in further},
     )
 
 
-def _compatibility_level(version: tuple[int, int]) -> str | None:
-    """Return the level of today's defaults that this version knows (COMPATIBILITY_README)."""
-    if version < (3, 0):
+def _compatibility_level(postfix: HostPostfix) -> str | None:
+    """Return the level of today's defaults that a host knows (COMPATIBILITY_README), None where there are none."""
+    if not postfix.knows("compatibility_level"):
         return None
-    return "3.6" if version >= (3, 6) else "2"
+    return "3.6" if postfix.version >= (3, 6) else "2"
+
+
+def _bare_newline(postfix: HostPostfix) -> str | None:
+    """Return what keeps a message from smuggling another one past this host to the servers behind it, None where
+    Postfix does by itself, from 3.9 on, or cannot at all.
+
+    "normalize" takes mail with bare newlines as what it is to Postfix. The first four releases that got the parameter
+    know only "yes", which refuses such mail, but of clients in mynetworks (postconf(5), smtpd_forbid_bare_newline).
+    """
+    if postfix.defaults.get("smtpd_forbid_bare_newline") != "no":
+        return None
+    return "normalize" if postfix.knows("smtpd_forbid_bare_newline_reject_code") else "yes"
 
 
 def _matches_subdomains(desired: DesiredState, postfix: HostPostfix) -> str:
@@ -203,12 +268,3 @@ def _matches_subdomains(desired: DesiredState, postfix: HostPostfix) -> str:
     if desired.relay_subdomains:
         kept.append("relay_domains")
     return ", ".join(kept)
-
-
-def _relay_rule(desired: DesiredState, version: tuple[int, int]) -> str | None:
-    """Return the parameter that keeps strangers from relaying, unless main_cf declares it.
-
-    Before 2.10 there is no smtpd_relay_restrictions: a rule written there would be ignored.
-    """
-    name = "smtpd_relay_restrictions" if version >= (2, 10) else "smtpd_recipient_restrictions"
-    return None if name in desired.main_cf else name

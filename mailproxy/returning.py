@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from mailproxy.changes import Change, difference
 from mailproxy.gates import gates
+from mailproxy.indexed import TABLE_TYPE, crossing
 from mailproxy.meaning import lacks_relay_rule
 from mailproxy.model import Entries
 from mailproxy.observed import ObservedState, Saved
 from mailproxy.order import bridged, renames
-from mailproxy.plan import TABLE_TYPE, FileChange, Plan, Query, Refusal, queries_of, repairs_of, warnings_of_lock
+from mailproxy.plan import FileChange, Plan, Query, Refusal, queries_of, repairs_of, warnings_of_lock
 from mailproxy.probe import probes
 from mailproxy.render import FILES, TABLES, Content
 from mailproxy.service import effective, served_anew, service
@@ -31,18 +32,20 @@ def returned(observed: ObservedState) -> Plan | Refusal:
     copies = tuple(name for name, file in saved.files.items() if observed.digest(name) != file.digest)
     files = tuple(_file_changes(contents, copies, saved.number, observed))
     parameters = main_cf_parameters(contents["main.cf"].text)
-    action = service(contents, copies, effective(parameters, observed), observed)
+    compiled = {table: [name for name in copies if name.startswith(f"{table}.")] for table in TABLES}
+    indexed = [table for table in TABLES if compiled[table]]
+    action = service(contents, copies, effective(parameters, observed), observed, indexed)
     drops = tuple(sorted(name for name in observed.live if name not in saved.files))
     found = difference(contents, observed, saved.foreign)
     holding = {**parameters, **(saved.foreign.effective if saved.foreign else {})}
     gone, bridge = _bridge(contents, observed, files)
-    compiled = {table: [name for name in copies if name.startswith(f"{table}.")] for table in TABLES}
-    swaps, late_swaps = renames(copies, compiled, bool(gone), bridge is not None)
+    swaps, late_swaps = renames(copies, compiled, bool(gone), bridge is not None, observed.live)
     return Plan(
         directory=observed.postfix.config_directory,
         files=files,
         gone=gone,
         bridge=bridge,
+        crossing=crossing(_table_type_of(saved), compiled.values(), observed),
         swaps=swaps,
         service=served_anew(action) if gone else action,
         late_swaps=late_swaps,
@@ -86,8 +89,6 @@ def _bridge(
     before = next((change.observed for change in files if change.desired.name == "transport"), None)
     if before is None or saved is None or saved.manifest is None:
         return (), None
-    if saved.manifest.loaded.get(TABLE_TYPE) != _table_type(observed):
-        return (), None
     return bridged(before.text, table_entries(contents["transport"].text))
 
 
@@ -96,12 +97,19 @@ def _table_type(observed: ObservedState) -> str:
     return loaded.get(TABLE_TYPE, observed.postfix.default_database_type)
 
 
+def _table_type_of(saved: Saved) -> str:
+    return saved.manifest.loaded.get(TABLE_TYPE, "") if saved.manifest else ""
+
+
 def _queries(contents: Mapping[str, Content], saved: Saved, observed: ObservedState) -> Iterator[Query]:
     """Yield questions to the tables of a managed generation; what others use is known to them alone."""
     if saved.manifest is None or not set(TABLES) <= set(contents):
         return
-    table_type = saved.manifest.loaded.get(TABLE_TYPE, "")
-    for table, parse in zip(TABLES, (alias_entries, table_entries), strict=True):
+    table_type = _table_type_of(saved)
+    for table in TABLES:
+        if not any(name.startswith(f"{table}.") for name in saved.files):
+            continue
+        parse = alias_entries if table == "aliases" else table_entries
         entries = parse(contents[table].text)
         yield from queries_of(table_type, table, parse(observed.texts.get(table, "")), entries)
 

@@ -11,6 +11,9 @@ from mailproxy.syntax import main_cf_parameters
 Action = Literal["none", "reload", "restart", "start"]
 
 # Files that a process of Postfix reads once in its life, so that only a reload makes them known (DATABASE_README).
+# relaydomains also where it is an indexed table, which processes notice by themselves, but not all at once: a
+# trivial-rewrite that found new tables leaves its clients to the one from before, so that the queue manager, one of
+# them, would look for the route of a domain that is accepted already in a table that lacks it, and bounce the mail.
 READ_ONCE = ("main.cf", "mynetworks", "relaydomains")
 # Parameters that a reload does not apply (postconf(5): "stop and start").
 RESTART_PARAMETERS = ("inet_interfaces", "inet_protocols")
@@ -28,9 +31,16 @@ NOTHING = Service("none", "nothing changes")
 
 
 def service(
-    contents: Mapping[str, Content], changed: Collection[str], wanted: Mapping[str, str], observed: ObservedState
+    contents: Mapping[str, Content],
+    changed: Collection[str],
+    wanted: Mapping[str, str],
+    observed: ObservedState,
+    compiled: Collection[str] = (),
 ) -> Service:
-    """Return what is to be done: changed names the files that are replaced, wanted is what effective() returns."""
+    """Return what is to be done.
+
+    changed names the files that are replaced, compiled the tables; wanted is what effective() returns.
+    """
     if not observed.running:
         return Service("start", "Postfix is not running")
     if not observed.has_usable_main_cf:
@@ -46,6 +56,8 @@ def service(
     read_once = [name for name in READ_ONCE if name in changed]
     if read_once:
         return Service("reload", f"{', '.join(read_once)} {'changes' if len(read_once) == 1 else 'change'}")
+    if "relaydomains" in compiled:
+        return Service("reload", "the table of relaydomains is replaced")
     if observed.journal is not None and not is_applied(observed):
         return Service("reload", "an interrupted change may not have been loaded")
     if observed.manifest is None:

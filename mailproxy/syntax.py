@@ -24,6 +24,12 @@ def table_entries(text: str) -> Entries:
     return _first_of_each(map(table_entry, logical_lines(text)))
 
 
+@lru_cache(maxsize=1024)
+def table_keys(text: str) -> tuple[str, ...]:
+    """Return the keys of a postmap(1) source, whatever their values."""
+    return tuple(dict.fromkeys(table_entry(line)[0] for line in logical_lines(text)))
+
+
 def table_entry(line: str) -> tuple[str, str]:
     """Return key and value of a logical line of a postmap(1) source; Postfix ignores a line whose value is empty."""
     key, _, value = line.partition(" ")
@@ -86,6 +92,11 @@ def expanded(value: str, parameters: Mapping[str, str]) -> str:
             break
         value = _REFERENCE.sub(lambda found: parameters.get(found[1] or found[2], found[0]), value)
     return value
+
+
+def words(value: str) -> list[str]:
+    """Return the words of a list as main.cf has them, between commas and blanks."""
+    return value.replace(",", " ").split()
 
 
 def assignments(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

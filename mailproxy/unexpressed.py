@@ -6,10 +6,11 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from mailproxy.gates import trusted
 from mailproxy.handmade import Found, HandMade, Place
-from mailproxy.meaning import ROUTED, UNROUTED, Meaning, is_accepted, spelled_network, words
+from mailproxy.meaning import ROUTED, UNROUTED, Meaning, is_accepted, spelled_network
 from mailproxy.observed import ObservedState
 from mailproxy.render import OWN_PARAMETERS
 from mailproxy.secret import is_secret
+from mailproxy.syntax import words
 
 _SUBDOMAINS = "parent_domain_matches_subdomains"
 

@@ -5,10 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mailproxy.digest import digest, fingerprint
+from mailproxy.indexed import TABLE_TYPE
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
-from mailproxy.plan import TABLE_TYPE, planned
-from mailproxy.render import TABLES, Content, HostPostfix, rendered
+from mailproxy.plan import planned
+from mailproxy.render import Content, HostPostfix, rendered
 from mailproxy.review import Review, review
 from mailproxy.rollout import Rollout, waves
 from mailproxy.service import RESTART_PARAMETERS
@@ -17,13 +18,21 @@ GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "or
 TABLE_FILES = {"aliases.db": "a" * 64, "transport.db": "b" * 64}
 
 
-def postfix(version: tuple[int, int] = (3, 7), **kept: str) -> HostPostfix:
-    """Return what rendering needs to know of a Debian host."""
+# Parameters that matter to rendering and that not every version knows, each with the one that brought it (postconf(5)).
+SINCE = {"smtpd_relay_restrictions": (2, 10), "compatibility_level": (3, 0), "maillog_file": (3, 4)}
+
+
+def postfix(
+    version: tuple[int, int] = (3, 7), bare_newline: Mapping[str, str] | None = None, **kept: str
+) -> HostPostfix:
+    """Return what rendering needs to know of a Debian host; bare_newline are its defaults of that kind."""
     names = "debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,qmqpd_authorized_clients"
     defaults = {
         "inet_interfaces": "all",
         "inet_protocols": "all",
         "parent_domain_matches_subdomains": f"{names},relay_domains,smtpd_access_maps",
+        **{name: "" for name, since in SINCE.items() if version >= since},
+        **(bare_newline or {}),
     }
     return HostPostfix(version, "/etc/postfix", "hash", Entries(defaults), Entries(kept))
 
@@ -74,7 +83,9 @@ def edited(state: DesiredState, **texts: str) -> ObservedState:
         name: dataclasses.replace(host.live[name], digest=Content(name, text).digest) for name, text in named.items()
     }
     indexes = {
-        f"{name}.db": dataclasses.replace(host.live[f"{name}.db"], digest="e" * 64) for name in named if name in TABLES
+        f"{name}.db": dataclasses.replace(host.live[f"{name}.db"], digest="e" * 64)
+        for name in named
+        if f"{name}.db" in host.live
     }
     return dataclasses.replace(
         host,

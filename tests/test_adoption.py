@@ -124,7 +124,7 @@ def test_what_the_template_sets_so_by_itself_is_not_declared() -> None:
 
 
 def test_before_2_10_the_rule_for_strangers_stands_among_the_recipient_restrictions() -> None:
-    old = dataclasses.replace(postfix(), version=(2, 7))
+    old = postfix((2, 7))
     rule = {"smtpd_recipient_restrictions": "permit_mynetworks, reject_unauth_destination"}
     found = adopt(main_cf=MAIN_CF.replace("compatibility_level = 3.6\n", ""), postfix=old, effective=rule)
     assert found.declared["main_cf"] == {"mailbox_size_limit": "51200000"}

@@ -27,7 +27,7 @@ def test_where_no_route_goes_nothing_is_bridged() -> None:
 
 
 def test_what_comes_is_routed_before_it_is_accepted_and_main_cf_which_names_the_tables_is_last() -> None:
-    first, late = renames(EVERYTHING, TABLES, routes_go=False, with_bridge=False)
+    first, late = renames(EVERYTHING, TABLES, routes_go=False, with_bridge=False, live=EVERYTHING | {"transport.db"})
     names = live(first)
     assert names[-2:] == ["relaydomains", "main.cf"]
     assert names.index("transport.db") < names.index("relaydomains")
@@ -35,23 +35,33 @@ def test_what_comes_is_routed_before_it_is_accepted_and_main_cf_which_names_the_
 
 
 def test_what_goes_is_refused_before_its_route_goes() -> None:
-    first, late = renames({"relaydomains", "transport"}, TABLES, routes_go=True, with_bridge=False)
+    first, late = renames(
+        {"relaydomains", "transport"}, TABLES, routes_go=True, with_bridge=False, live=EVERYTHING | {"transport.db"}
+    )
     assert live(first) == ["aliases.db", "relaydomains"]
     assert live(late) == ["transport.db", "transport"]
 
 
 def test_the_routes_of_both_sides_are_there_before_the_first_change_of_what_is_accepted() -> None:
-    first, late = renames({"relaydomains", "transport"}, TABLES, routes_go=True, with_bridge=True)
+    first, late = renames(
+        {"relaydomains", "transport"}, TABLES, routes_go=True, with_bridge=True, live=EVERYTHING | {"transport.db"}
+    )
     assert first[:2] == (("bridge.db", "transport.db"), ("bridge", "transport"))
     assert live(first)[2:] == ["aliases.db", "relaydomains"]
     assert late == (("transport.db", "transport.db"), ("transport", "transport"))
 
 
 def test_a_table_of_several_files_is_renamed_whole_before_its_source() -> None:
-    first, _ = renames({"transport"}, {"transport": ["transport.dir", "transport.pag"]}, False, False)
+    first, _ = renames({"transport"}, {"transport": ["transport.dir", "transport.pag"]}, False, False, EVERYTHING)
     assert live(first) == ["transport.dir", "transport.pag", "transport"]
 
 
 def test_only_what_changes_is_renamed() -> None:
-    assert renames({"mynetworks"}, {}, routes_go=False, with_bridge=False) == ((("mynetworks", "mynetworks"),), ())
-    assert renames((), {"transport": ["transport.db"]}, False, False) == ((("transport.db", "transport.db"),), ())
+    assert renames({"mynetworks"}, {}, routes_go=False, with_bridge=False, live=EVERYTHING | {"transport.db"}) == (
+        (("mynetworks", "mynetworks"),),
+        (),
+    )
+    assert renames((), {"transport": ["transport.db"]}, False, False, EVERYTHING) == (
+        (("transport.db", "transport.db"),),
+        (),
+    )
