@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from mailproxy.model import Entries, network
+from mailproxy.model import Entries
+from mailproxy.networks import network
 from mailproxy.observed import Foreign
 from mailproxy.render import FILES
 from mailproxy.syntax import alias_entries, expanded, list_items, main_cf_parameters, table_entries

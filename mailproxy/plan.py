@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mailproxy.changes import Change, Difference, difference
+from mailproxy.check import local_accounts
 from mailproxy.gates import Gate, gates
 from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState, Entries, differing
@@ -270,8 +271,9 @@ def repairs_of(observed: ObservedState) -> Iterator[str]:
 
 
 def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
+    leading = local_accounts(desired) if observed.missing_users else {}
     for user in sorted(observed.missing_users):
-        names = [name for name, value in desired.aliases.items() if user in value.lower().replace(",", " ").split()]
+        names = leading.get(user, [])
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
     yield from warnings_of_lock(observed)
 
