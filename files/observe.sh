@@ -9,7 +9,8 @@
 #   "queue" (its length is needed) and "generation NUMBER|last" (what is kept of it is needed). Changes nothing and
 #   writes no file.
 #   Prints one record a line, the last one being "end":
-#     default PARAMETER = VALUE (as compiled in); table_types TYPE...; running yes|no; nouser NAME;
+#     default PARAMETER = VALUE (as compiled in); lacks PARAMETER (asked for, and not among its defaults);
+#     table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
 #     content NAME text|hex, followed by its lines, each behind "|";
 #     manifest LINE; journal LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock)
@@ -210,29 +211,6 @@ prefixed() {
 command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed?"
 uid=$(id -u)
 [ "$uid" = 0 ] || unreadable "runs as uid $uid, expected root: connect as root, or set _sudo or _doas"
-# Compiled in, so that a broken main.cf hides nothing.
-defaults=$(postconf -d mail_version config_directory daemon_directory default_database_type \
-    inet_interfaces inet_protocols parent_domain_matches_subdomains) || unreadable "postconf -d failed: $(postconf -d mail_version 2>&1 | tr '\n' ' ')"
-newline='
-'
-directory=${defaults#*config_directory = }
-directory=${directory%%"$newline"*}
-daemons=${defaults#*daemon_directory = }
-daemons=${daemons%%"$newline"*}
-case $directory in
-    '' | *[!A-Za-z0-9/._-]*) unreadable "configuration directory '$directory', expected a plain path" ;;
-esac
-cd "$directory" 2>/dev/null || unreadable "cannot enter the configuration directory $directory"
-
-printf 'default %s\n' "${defaults%%"$newline"*}"
-while [ "$defaults" != "${defaults#*"$newline"}" ]; do
-    defaults=${defaults#*"$newline"}
-    printf 'default %s\n' "${defaults%%"$newline"*}"
-done
-if master_runs "$daemons"; then echo 'running yes'; else echo 'running no'; fi
-records=$(files)
-printf '%s\n' "$records"
-
 wanted='' asked='' effective='' queue_matters='' generation=''
 while IFS=' ' read -r word name value; do
     case $word in
@@ -244,6 +222,45 @@ while IFS=' ' read -r word name value; do
         generation) generation=$name ;;
     esac
 done
+# Compiled in, so that a broken main.cf hides nothing. What is asked for comes last, and may be nothing it knows.
+# The names hold no blanks: splitting is wanted.
+# shellcheck disable=SC2086
+defaults=$(postconf -d mail_version config_directory daemon_directory default_database_type \
+    inet_interfaces inet_protocols parent_domain_matches_subdomains $asked 2>/dev/null) || unreadable "postconf -d failed: $(postconf -d mail_version 2>&1 | tr '\n' ' ')"
+newline='
+'
+directory=${defaults#*config_directory = }
+directory=${directory%%"$newline"*}
+daemons=${defaults#*daemon_directory = }
+daemons=${daemons%%"$newline"*}
+case $directory in
+    '' | *[!A-Za-z0-9/._-]*) unreadable "configuration directory '$directory', expected a plain path" ;;
+esac
+cd "$directory" 2>/dev/null || unreadable "cannot enter the configuration directory $directory"
+
+known=
+while [ -n "$defaults" ]; do
+    line=${defaults%%"$newline"*}
+    case ${line%% *} in
+        mail_version | config_directory | daemon_directory | default_database_type | inet_interfaces | \
+            inet_protocols | parent_domain_matches_subdomains) printf 'default %s\n' "$line" ;;
+    esac
+    known="$known ${line%% *}"
+    case $defaults in
+        *"$newline"*) defaults=${defaults#*"$newline"} ;;
+        *) defaults= ;;
+    esac
+done
+for name in $asked; do
+    case "$known " in
+        *" $name "*) ;;
+        *) printf 'lacks %s\n' "$name" ;;
+    esac
+done
+if master_runs "$daemons"; then echo 'running yes'; else echo 'running no'; fi
+records=$(files)
+printf '%s\n' "$records"
+
 loaded=
 if [ -f "$PRIVATE/manifest" ]; then
     while IFS=' ' read -r word value name; do

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _SINCE = re.compile(
-    r"(?:This|The) (?:feature|parameter)(?: with settings \w+ and \w+)? (?:is|was) (?:available|introduced|implemented) (?:in|with|as of) "
+    r"(?:feature|parameter)(?: with settings \w+ and \w+)? (?:is|was) (?:available|introduced) (?:in|with|as of) "
     r"Postfix (?:version )?(?:>= )?(?P<first>[0-9]+\.[0-9.]*[0-9])(?P<more>(?:,? (?:and )?[0-9]+\.[0-9]+\.[0-9]+)*)"
 )
 _RESTRICTION = re.compile(
@@ -37,7 +37,9 @@ def main(root: str) -> None:
     print(f"# Postfix {defaults['mail_version']} of its own parameters and restrictions: made from its postconf -d and")
     print("# postconf(5) by lab/parameters.py, which says how to make it anew; not to be edited.")
     print("# parameter NAME SINCE TYPE CHOICES; transport SUFFIX SINCE TYPE BASE (of the parameters of each transport,")
-    print("# whose default is BASE); restriction NAME SINCE ARGUMENT. SINCE is empty where the manual names no version.")
+    print(
+        "# whose default is BASE); restriction NAME SINCE ARGUMENT. SINCE is empty where the manual names no version."
+    )
     for name in sorted({*defaults, *sections}):
         if name.startswith("transport_") and name not in defaults:
             base = sections[name].default.removeprefix("$")
@@ -115,7 +117,7 @@ def _type(default: str, defaults: Mapping[str, str], name: str) -> str:
 
 
 def _since(text: str) -> str:
-    """Return the versions that brought something in, as the manual lists them; of several statements the fullest or last."""
+    """Return the versions that brought something in, as the manual lists them; the fullest statement, or the last."""
     found = [f"{one['first']}{one['more']}".replace(" and ", " ").replace(",", "") for one in _SINCE.finditer(text)]
     return max(reversed(found), key=lambda versions: versions.count(" "), default="")
 

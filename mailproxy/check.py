@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from mailproxy.aliases import accounts, problems_of_aliases, warnings_of_aliases
 from mailproxy.domains import own_names, problems_of_domains
 from mailproxy.fleet_check import Fleet, Member, loops
+from mailproxy.main_cf import problems_of_parameters, warnings_of_parameters
 from mailproxy.model import DesiredState
 from mailproxy.names import folded, named_twice
 from mailproxy.networks import problems_of_networks, warnings_of_networks
 from mailproxy.next_hops import spelled_host
 from mailproxy.problem import Problem, shown
-from mailproxy.render import OWN_PARAMETERS
 
 # Stand for what is wrong by itself, so that the rest is checked too.
 _PLACEHOLDERS: Mapping[str, Any] = {"relay_domains": {}, "myhostname": "host.invalid", "mydomain": "invalid"}
@@ -56,7 +56,7 @@ def checked(declared: Mapping[str, Any]) -> Checked:
 
 def problems_of(desired: DesiredState) -> Iterator[Problem]:
     """Yield what no field can tell by itself."""
-    yield from _overridden_parameters(desired)
+    yield from problems_of_parameters(desired)
     yield from problems_of_domains(desired)
     yield from problems_of_networks(desired.mynetworks)
     yield from problems_of_aliases(desired.aliases, desired.alias_programs, own_names(desired))
@@ -66,6 +66,7 @@ def warnings_of(desired: DesiredState) -> Iterator[Problem]:
     """Yield what may not be meant and stops nothing."""
     yield from warnings_of_networks(desired.mynetworks)
     yield from warnings_of_aliases(desired.aliases, desired.alias_programs)
+    yield from warnings_of_parameters(desired)
 
 
 def member(desired: DesiredState, *known_by: str) -> Member:
@@ -160,15 +161,3 @@ def _problem(item: dict[str, Any]) -> Problem:
     if item["type"] == "extra_forbidden":
         return Problem(key, shown(item["input"]), "no such key")
     return Problem(key, shown(item["input"]), reason[:1].lower() + reason[1:])
-
-
-def _overridden_parameters(desired: DesiredState) -> Iterator[Problem]:
-    for name, key in OWN_PARAMETERS.items():
-        if name in desired.main_cf:
-            yield Problem(
-                f"main_cf[{name!r}]", repr(desired.main_cf[name]), f"is set by mailproxy; declare {key} instead"
-            )
-    for name, value in desired.main_cf.items():
-        if "-" in name and name.replace("-", "_") in OWN_PARAMETERS:
-            right = OWN_PARAMETERS[name.replace("-", "_")]
-            yield Problem(f"main_cf[{name!r}]", repr(value), f"is no parameter of Postfix; declare {right} instead")

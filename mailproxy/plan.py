@@ -10,6 +10,7 @@ from functools import lru_cache
 from mailproxy.changes import Change, Difference, difference
 from mailproxy.check import local_accounts
 from mailproxy.gates import Gate, gates
+from mailproxy.main_cf import refusal
 from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState, Entries, differing
 from mailproxy.observed import ObservedState
@@ -114,6 +115,9 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     if table_type not in SUFFIXES or (observed.table_types is not None and table_type not in observed.table_types):
         usable = ", ".join(sorted((observed.table_types or set()) & set(SUFFIXES))) or "none of ours"
         return Refusal(f"database_type {table_type} is not one that its Postfix can index; it has {usable}")
+    reason = refusal(desired, observed.postfix, observed.lacking)
+    if reason:
+        return Refusal(reason)
     contents = rendered(desired, observed.postfix)
     for name, live in observed.live.items():
         if name in contents and live.digest != contents[name].digest and name not in observed.texts:

@@ -1,5 +1,6 @@
 """The restriction lists of smtpd that main_cf declares: their words, what is wrong with them, whom they let relay."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -13,6 +14,8 @@ _LIST = re.compile(r"smtpd_\w+_restrictions")
 _WORD = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}|[^\s,{}]+")
 # Restrictions before the relay rule that let strangers relay: all of them, or those that somebody else lists.
 _OPENING = {"permit", "permit_dnswl_client", "permit_rhswl_client"}
+# Look-ups that may answer OK (access(5)): those by the addresses of names, or by what a client says of itself, may not.
+_LOOKUP = re.compile(r"check_(client|helo|sender|recipient|ccert|sasl)_access|check_policy_service")
 _RULES = ", ".join(sorted(REFUSING, key=lambda rule: (not rule.startswith("reject_"), rule)))
 
 
@@ -49,15 +52,16 @@ def relay_problem(main_cf: Mapping[str, str], knows_relay_restrictions: bool = T
 
 def uncertain_relay_rules(main_cf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the list that refuses strangers with a look-up before that rule: an OK there lets somebody relay."""
-    for name in RELAY_RULES:
-        if name not in main_cf or (name != RELAY_RULES[0] and _opened_by(main_cf.get(RELAY_RULES[0], ""), main_cf)):
-            continue
+    if RELAY_RULES[0] not in main_cf:
+        return
+    closed = (name for name in RELAY_RULES if name in main_cf and _opened_by(main_cf[name], main_cf) is None)
+    for name in itertools.islice(closed, 1):
         for word, following in _steps(main_cf[name], main_cf):
             if word.lower() in REFUSING:
-                break
-            if restrictions().get(word.lower()) and restrictions()[word.lower()].argument == "type:table":
-                yield name, f"{word} {following} comes before the rule that refuses strangers: its OK is a relay for all"
-        return
+                return
+            if _LOOKUP.fullmatch(word.lower()):
+                reason = "comes before the rule that refuses strangers: whoever it answers OK may relay to anywhere"
+                yield name, f"{word} {following} {reason}"
 
 
 def unknown_restrictions(main_cf: Mapping[str, str], version: tuple[int, int]) -> Iterator[tuple[str, str, str]]:
@@ -94,7 +98,7 @@ def _problems_of_words(words: list[str], own: frozenset[str]) -> Iterator[str]:
             problem = _problem_of_argument(word, known.argument, after)
             if problem:
                 yield problem
-            else:
+            if not problem or after.lower() not in restrictions():
                 after = next(following, "")
         elif not known and word not in own and not re.search(r"[:${]", word):
             meant = nearest_restriction(word.lower())
@@ -124,7 +128,7 @@ def _steps(value: str, main_cf: Mapping[str, str], within: frozenset[str] = froz
     own = frozenset(classes(main_cf)) - within
     words = _cached_words(expanded(value, main_cf))
     is_warning = False
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*words, ""]):
         if is_warning:
             is_warning = False
         elif word.lower() == "warn_if_reject":
