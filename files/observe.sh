@@ -9,7 +9,8 @@
 #   "queue" (its length is needed) and "generation NUMBER|last" (what is kept of it is needed). Changes nothing and
 #   writes no file.
 #   Prints one record a line, the last one being "end":
-#     default PARAMETER = VALUE (as compiled in); table_types TYPE...; running yes|no; nouser NAME;
+#     default PARAMETER = VALUE (as compiled in); lacks PARAMETER (asked for, and not among its defaults);
+#     table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
 #     content NAME text|hex, followed by its lines, each behind "|";
 #     manifest LINE; journal LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock)
@@ -30,6 +31,10 @@
 # EXIT STATUS
 #   0 in every case in which the output is complete
 
+# The parameters whose defaults decide what is rendered, besides the version.
+RENDERED_BY="config_directory daemon_directory default_database_type inet_interfaces inet_protocols \
+parent_domain_matches_subdomains compatibility_level maillog_file smtpd_relay_restrictions \
+smtpd_forbid_bare_newline smtpd_forbid_bare_newline_reject_code"
 # The parameters that say who is relayed for, and how.
 RELAYING='mynetworks relay_domains transport_maps alias_maps relay_transport relayhost mydestination
     parent_domain_matches_subdomains smtpd_relay_restrictions smtpd_recipient_restrictions myhostname mydomain'
@@ -210,31 +215,6 @@ prefixed() {
 command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed?"
 uid=$(id -u)
 [ "$uid" = 0 ] || unreadable "runs as uid $uid, expected root: connect as root, or set _sudo or _doas"
-# Compiled in, so that a broken main.cf hides nothing. What this version does not know is left out, with a warning.
-defaults=$(postconf -d mail_version config_directory daemon_directory default_database_type \
-    inet_interfaces inet_protocols parent_domain_matches_subdomains \
-    compatibility_level maillog_file smtpd_relay_restrictions \
-    smtpd_forbid_bare_newline smtpd_forbid_bare_newline_reject_code 2>/dev/null) || unreadable "postconf -d failed: $(postconf -d mail_version 2>&1 | tr '\n' ' ')"
-newline='
-'
-directory=${defaults#*config_directory = }
-directory=${directory%%"$newline"*}
-daemons=${defaults#*daemon_directory = }
-daemons=${daemons%%"$newline"*}
-case $directory in
-    '' | *[!A-Za-z0-9/._-]*) unreadable "configuration directory '$directory', expected a plain path" ;;
-esac
-cd "$directory" 2>/dev/null || unreadable "cannot enter the configuration directory $directory"
-
-printf 'default %s\n' "${defaults%%"$newline"*}"
-while [ "$defaults" != "${defaults#*"$newline"}" ]; do
-    defaults=${defaults#*"$newline"}
-    printf 'default %s\n' "${defaults%%"$newline"*}"
-done
-if master_runs "$daemons"; then echo 'running yes'; else echo 'running no'; fi
-records=$(files)
-printf '%s\n' "$records"
-
 wanted='' asked='' effective='' queue_matters='' generation=''
 while IFS=' ' read -r word name value; do
     case $word in
@@ -246,6 +226,43 @@ while IFS=' ' read -r word name value; do
         generation) generation=$name ;;
     esac
 done
+# Compiled in, so that a broken main.cf hides nothing. What this version does not know is left out, with a warning.
+# The names hold no blanks: splitting is wanted.
+# shellcheck disable=SC2086
+defaults=$(postconf -d mail_version $RENDERED_BY $asked 2>/dev/null) || unreadable "postconf -d failed: $(postconf -d mail_version 2>&1 | tr '\n' ' ')"
+newline='
+'
+directory=${defaults#*config_directory = }
+directory=${directory%%"$newline"*}
+daemons=${defaults#*daemon_directory = }
+daemons=${daemons%%"$newline"*}
+case $directory in
+    '' | *[!A-Za-z0-9/._-]*) unreadable "configuration directory '$directory', expected a plain path" ;;
+esac
+cd "$directory" 2>/dev/null || unreadable "cannot enter the configuration directory $directory"
+
+known=
+while [ -n "$defaults" ]; do
+    line=${defaults%%"$newline"*}
+    case " mail_version $RENDERED_BY " in
+        *" ${line%% *} "*) printf 'default %s\n' "$line" ;;
+    esac
+    known="$known ${line%% *}"
+    case $defaults in
+        *"$newline"*) defaults=${defaults#*"$newline"} ;;
+        *) defaults= ;;
+    esac
+done
+for name in $asked; do
+    case "$known " in
+        *" $name "*) ;;
+        *) printf 'lacks %s\n' "$name" ;;
+    esac
+done
+if master_runs "$daemons"; then echo 'running yes'; else echo 'running no'; fi
+records=$(files)
+printf '%s\n' "$records"
+
 loaded=
 if [ -f "$PRIVATE/manifest" ]; then
     while IFS=' ' read -r word value name; do

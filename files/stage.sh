@@ -182,10 +182,11 @@ check_transports() {
 
 # check_types - numbers and times are what their defaults are: a daemon that finds another dies when it is started,
 # which may be long after this. Values that refer to others are left alone, and what may be more than its default.
+# What is declared was checked by the controller, with the manual of another version: this host's own defaults decide.
 check_types() {
     wrong=$(postconf -d | awk '
         FILENAME == "-" { type[$1] = ($3 ~ /^[0-9]+$/) ? "number" : ($3 ~ /^[0-9]+[smhdw]$/) ? "time" : ""; next }
-        !/^[a-z]/ || /\$/ || /^compatibility_level/ || /^[a-z_]*(_port|_feedback)[ =]/ { next }
+        !/^[a-z]/ || /\$/ || /^compatibility_level/ || /^[a-z_]*(_port|_feedback|_loglevel|_threshold)[ =]/ { next }
         {
             name = $1; sub(/=.*/, "", name); value = $0; sub(/^[^=]*=[ \t]*/, "", value)
             if (type[name] == "number" && value !~ /^[0-9]+$/) print name " = " value " (expected a number)"
@@ -193,6 +194,25 @@ check_types() {
         }
     ' - "$stage/main.cf" | tr '\n' ' ')
     [ -z "$wrong" ] || fail 13 "Postfix would not accept main.cf: ${wrong% }; nothing was touched"
+}
+
+# check_space - smtpd takes no message while the queue has less free space than 1.5 times the largest, or than
+# queue_minfree (smtpd_check.c, smtpd_check_size).
+check_space() {
+    lacking=$({
+        postconf -c "$PWD/$stage" -h message_size_limit queue_minfree queue_directory
+        df -Pk "$(postconf -c "$PWD/$stage" -h queue_directory)" 2>/dev/null
+    } | awk '
+        NR == 1 { needed = $1 * 1.5 }
+        NR == 2 && $1 > needed { needed = $1 }
+        NR == 3 { queue = $0 }
+        # A device, which may hold blanks, then: blocks, used, available, capacity, mount point.
+        NR > 4 && match($0, /[0-9]+ +[0-9]+ +-?[0-9]+ +[0-9]+%/) {
+            split(substr($0, RSTART, RLENGTH), column, / +/)
+            if (column[3] * 1024 < needed) printf "%s has %.0f bytes free, needed are %.0f", queue, column[3] * 1024, needed
+        }')
+    [ -z "$lacking" ] || fail 13 "smtpd would take no mail: $lacking (1.5 times message_size_limit, or queue_minfree);" \
+        'nothing was touched'
 }
 
 # try_smtpd - start the host's own smtpd with the staged configuration, tables included: it ends at once where
@@ -236,6 +256,7 @@ check_configuration() {
         return 0
     fi
     check_types
+    check_space
     postfix -c "$PWD/$stage" check >/dev/null 2>"$stage/said" </dev/null ||
         fail 13 "postfix check failed: $(said)(the mail log has its reason); nothing was touched"
     try_smtpd

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mailproxy.aliases import is_program, split_targets
 from mailproxy.changes import Change, difference, hidden
-from mailproxy.check import Problem, validated
+from mailproxy.check import validated
 from mailproxy.handmade import HandMade, Place
 from mailproxy.meaning import ROUTED, by_own_name, is_accepted, meaning, spelled, spelled_network
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import ObservedState
+from mailproxy.problem import Problem
 from mailproxy.render import HOST_PARAMETERS, OWN_PARAMETERS, TEMPLATE_PARAMETERS, rendered
 from mailproxy.secret import is_secret
 from mailproxy.syntax import main_cf_parameters
@@ -59,6 +61,7 @@ def adopted(name: str, observed: ObservedState) -> Adopted:
         "relay_domains": {domain: hop for domain, hop in live.domains.items() if is_accepted(hop)},
         "mynetworks": networks([item.key for item in files.items("mynetworks")]),
         "aliases": dict(live.aliases),
+        "alias_programs": [name for name, value in live.aliases.items() if any(map(is_program, split_targets(value)))],
         "message_size_limit": _message_size_limit(files),
         "main_cf": dict(_main_cf(files, observed)),
         "relay_subdomains": live.subdomains == ROUTED,
@@ -77,7 +80,12 @@ def adopted(name: str, observed: ObservedState) -> Adopted:
 def implied(name: str, declared: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys that need not be declared for a host of that name, each with what it is then."""
     myhostname = declared["myhostname"]
-    return {"relay_subdomains": False, "myhostname": name, "mydomain": myhostname.partition(".")[2] or myhostname}
+    return {
+        "relay_subdomains": False,
+        "alias_programs": [],
+        "myhostname": name,
+        "mydomain": myhostname.partition(".")[2] or myhostname,
+    }
 
 
 def _told(name: str | None) -> str:

@@ -1,68 +1,149 @@
 """What is wrong with a desired state: everything at once, each with key, value and what to write instead."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from mailproxy.aliases import accounts, problems_of_aliases, warnings_of_aliases
+from mailproxy.domains import own_names, problems_of_domains
+from mailproxy.fleet_check import Fleet, Member, loops
+from mailproxy.main_cf import problems_of_parameters, warnings_of_parameters
 from mailproxy.model import DesiredState
-from mailproxy.render import OWN_PARAMETERS
-from mailproxy.secret import names_secret
+from mailproxy.names import folded, named_twice
+from mailproxy.networks import problems_of_networks, warnings_of_networks
+from mailproxy.next_hops import spelled_host
+from mailproxy.problem import Problem, shown
+
+# Stand for what is wrong by itself, so that the rest is checked too.
+_PLACEHOLDERS: Mapping[str, Any] = {"relay_domains": {}, "myhostname": "host.invalid", "mydomain": "invalid"}
+_PLACEHOLDER_NETWORK = "127.255.255.255/32"
+# What an account may be called: what aliases lead to otherwise is no account.
+_ACCOUNT = re.compile(r'[^@|/:"\\ ]+')
+# Words of inet_interfaces and proxy_interfaces that say nothing of where a host is reached.
+_NO_HOSTS = {"all", "loopback-only", "$myhostname", "localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One mistake in the declaration: the key it stands under, what was found there, and why it cannot be."""
+class Checked:
+    """What was declared for a host: desired is what of it holds by itself, None where not even that can be told."""
 
-    key: str
-    found: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.key} = {'(not shown)' if names_secret(self.key) else self.found}: {self.reason}"
+    desired: DesiredState | None
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
 
 
 def validated(declared: Mapping[str, Any]) -> tuple[DesiredState | None, tuple[Problem, ...]]:
     """Return the desired state that the literals of group_data declare, or every problem with them."""
+    found = checked(declared)
+    if found.desired is None:
+        return None, found.problems
+    alone = Fleet({found.desired.myhostname: member(found.desired)})
+    problems = (*found.problems, *(one.problem for one in loops(alone) if not one.is_warning))
+    return (None if problems else found.desired), problems
+
+
+def checked(declared: Mapping[str, Any]) -> Checked:
+    """Return what the literals of group_data declare, and all that can be told without other hosts."""
     try:
         desired = DesiredState(**declared)
     except ValidationError as error:
-        errors = [dict(item) for item in error.errors(include_url=False)]
-        problems = [_problem(item) for item in errors]
-        return None, (*problems, *_problems_of_the_rest(declared, errors))
-    problems = list(problems_of(desired))
-    return (None if problems else desired), tuple(problems)
+        return _checked_rest(declared, [dict(item) for item in error.errors(include_url=False)])
+    return Checked(desired, tuple(problems_of(desired)), tuple(warnings_of(desired)))
 
 
 def problems_of(desired: DesiredState) -> Iterator[Problem]:
     """Yield what no field can tell by itself."""
-    yield from _overridden_parameters(desired)
-    yield from _own_name_relayed(desired)
-    yield from _next_hop_loops(desired)
-    yield from _alias_loops(desired)
+    yield from problems_of_parameters(desired)
+    yield from problems_of_domains(desired)
+    yield from problems_of_networks(desired.mynetworks)
+    yield from problems_of_aliases(desired.aliases, desired.alias_programs, own_names(desired))
+
+
+def warnings_of(desired: DesiredState) -> Iterator[Problem]:
+    """Yield what may not be meant and stops nothing."""
+    yield from warnings_of_networks(desired.mynetworks)
+    yield from warnings_of_aliases(desired.aliases, desired.alias_programs)
+    yield from warnings_of_parameters(desired)
+
+
+def member(desired: DesiredState, *known_by: str) -> Member:
+    """Return a host as one of a fleet: by its own name, and the names and addresses it is known by otherwise."""
+    parameters = (desired.main_cf.get(name, "") for name in ("inet_interfaces", "proxy_interfaces"))
+    addresses = [word for value in parameters for word in value.replace(",", " ").split()]
+    known = {spelled_host(name) for name in (desired.myhostname, *known_by, *addresses)}
+    return Member(frozenset(known - _NO_HOSTS), desired.relay_domains, desired.relay_subdomains)
+
+
+def local_accounts(desired: DesiredState) -> dict[str, list[str]]:
+    """Return the accounts that aliases lead to, each with the names of these aliases."""
+    found = accounts(desired.aliases, own_names(desired))
+    return {name: by for name, by in found.items() if name.isascii() and _ACCOUNT.fullmatch(name)}
 
 
 def local_targets(desired: DesiredState) -> frozenset[str]:
     """Return the accounts that aliases lead to: names that are neither aliases themselves nor addresses elsewhere."""
-    targets = {target for value in desired.aliases.values() for target in _targets(value)}
-    return frozenset(target for target in targets if target.isascii() and _is_account(target)) - set(desired.aliases)
+    return frozenset(local_accounts(desired))
 
 
-def _problems_of_the_rest(declared: Mapping[str, Any], errors: list[dict[str, Any]]) -> Iterator[Problem]:
-    """Yield what is wrong between the fields that are right by themselves, so that nothing comes to light later."""
-    rest = dict(declared)
+def _checked_rest(declared: Mapping[str, Any], errors: list[dict[str, Any]]) -> Checked:
+    """Return what is wrong with fields and between those that are right, so that nothing comes to light later."""
+    twice = {item["loc"][0]: named for item in errors if (named := _named_twice(item))}
+    if twice:
+        once = {key: _without(value, twice[key]) if key in twice else value for key, value in declared.items()}
+        rest = checked(once)
+        problems = (
+            Problem(
+                f"{key}[{given!r}]",
+                shown(declared[key][given]),
+                f"names {folded(given)} twice, first as {first!r}; expected it once",
+            )
+            for key, named in twice.items()
+            for given, first in named.items()
+        )
+        return Checked(rest.desired, (*problems, *rest.problems), rest.warnings)
+    wrong = tuple(map(_problem, errors))
+    try:
+        desired = DesiredState(**_right(declared, errors))
+    except ValidationError:
+        return Checked(None, wrong)
+    return Checked(desired, (*wrong, *problems_of(desired)), tuple(warnings_of(desired)))
+
+
+def _named_twice(item: dict[str, Any]) -> dict[str, str]:
+    """Return the names of a mapping that an error of pydantic is about and that are one to Postfix, with the first."""
+    given = item["input"]
+    if len(item["loc"]) > 1 or not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+        return {}
+    return named_twice(given)
+
+
+def _right(declared: Mapping[str, Any], errors: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is declared without what is wrong by itself."""
+    wrong: dict[str, set[Any]] = {}
     for item in errors:
         key, *below = item["loc"]
-        if below and isinstance(rest.get(key), dict):
-            rest[key] = {name: value for name, value in rest[key].items() if name != below[0]}
+        wrong.setdefault(key, set()).add(below[0] if below else None)
+    right = {**_PLACEHOLDERS, **declared}
+    for key, entries in wrong.items():
+        value = declared.get(key)
+        if isinstance(value, dict) and None not in entries:
+            right[key] = _without(value, entries)
+        elif key == "mynetworks" and isinstance(value, (list, tuple)) and None not in entries:
+            right[key] = [_PLACEHOLDER_NETWORK if index in entries else item for index, item in enumerate(value)]
         else:
-            rest.pop(key, None)
-    placeholders = {"relay_domains": {}, "myhostname": "host.invalid", "mydomain": "invalid"}
-    try:
-        yield from problems_of(DesiredState(**{**placeholders, **rest}))
-    except ValidationError:
-        return
+            right = {**{name: right[name] for name in right if name != key}, **_placeholder(key)}
+    return right
+
+
+def _placeholder(key: str) -> dict[str, Any]:
+    return {key: _PLACEHOLDERS[key]} if key in _PLACEHOLDERS else {}
+
+
+def _without(value: Mapping[Any, Any], names: Container[Any]) -> dict[Any, Any]:
+    return {name: value[name] for name in value if name not in names}
 
 
 def _problem(item: dict[str, Any]) -> Problem:
@@ -78,64 +159,5 @@ def _problem(item: dict[str, Any]) -> Problem:
     if item["type"] == "missing":
         return Problem(key, "nothing", "required, and found in no group_data")
     if item["type"] == "extra_forbidden":
-        return Problem(key, _shown(item["input"]), "no such key")
-    return Problem(key, _shown(item["input"]), reason[:1].lower() + reason[1:])
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _overridden_parameters(desired: DesiredState) -> Iterator[Problem]:
-    for name, key in OWN_PARAMETERS.items():
-        if name in desired.main_cf:
-            yield Problem(
-                f"main_cf[{name!r}]", repr(desired.main_cf[name]), f"is set by mailproxy; declare {key} instead"
-            )
-    for name, value in desired.main_cf.items():
-        if "-" in name and name.replace("-", "_") in OWN_PARAMETERS:
-            right = OWN_PARAMETERS[name.replace("-", "_")]
-            yield Problem(f"main_cf[{name!r}]", repr(value), f"is no parameter of Postfix; declare {right} instead")
-
-
-def _own_name_relayed(desired: DesiredState) -> Iterator[Problem]:
-    if desired.myhostname in desired.relay_domains:
-        yield Problem(
-            f"relay_domains[{desired.myhostname!r}]",
-            repr(desired.relay_domains[desired.myhostname]),
-            "is this host's own name, which is delivered here (mydestination) and not relayed",
-        )
-
-
-def _next_hop_loops(desired: DesiredState) -> Iterator[Problem]:
-    for domain, hop in desired.relay_domains.items():
-        host = hop.partition(":")[2].partition(":")[0].lower()
-        if host == domain:
-            reason = f"leads back to {domain} by its MX, which is this proxy; name the internal server in brackets"
-            yield Problem(f"relay_domains[{domain!r}]", repr(hop), reason)
-        elif host.strip("[]") == desired.myhostname:
-            yield Problem(f"relay_domains[{domain!r}]", repr(hop), "is this host itself: a loop")
-
-
-def _alias_loops(desired: DesiredState) -> Iterator[Problem]:
-    for name, value in desired.aliases.items():
-        seen, frontier = set[str](), {name}
-        while frontier:
-            seen |= frontier
-            following = {target for step in frontier for target in _targets(desired.aliases.get(step, ""))}
-            if name in following and _targets(value) != [name]:
-                yield Problem(
-                    f"aliases[{name!r}]", repr(value), f"leads back to {name}; expected an account or an address"
-                )
-                break
-            frontier = following - seen
-
-
-def _targets(value: str) -> list[str]:
-    """Split the value of an alias into targets in lower case; quoted ones are left to aliases(5)."""
-    return [target.strip().lower() for target in value.split(",") if target.strip() and '"' not in value]
-
-
-def _is_account(target: str) -> bool:
-    return not any(character in target for character in '@|/:"\\ ')
+        return Problem(key, shown(item["input"]), "no such key")
+    return Problem(key, shown(item["input"]), reason[:1].lower() + reason[1:])

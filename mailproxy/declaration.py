@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from pyinfra.api import Host, Inventory
 from pyinfra.api.arguments import all_argument_meta
 
-from mailproxy.check import Problem, validated
+from mailproxy.check import validated
 from mailproxy.model import DesiredState
+from mailproxy.problem import Problem
 from mailproxy.rollout import Rollout, waves
 from mailproxy.stop import StopError
 

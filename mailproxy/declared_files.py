@@ -18,6 +18,7 @@ KEYS = (
     "relay_subdomains",
     "mynetworks",
     "aliases",
+    "alias_programs",
     "message_size_limit",
     "main_cf",
 )

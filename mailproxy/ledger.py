@@ -15,7 +15,8 @@ from mailproxy.as_text import visible
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
 from mailproxy.meaning import ROUTED, is_accepted
-from mailproxy.model import DesiredState, domain_name
+from mailproxy.model import DesiredState
+from mailproxy.names import domain_name
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.plan import EDITED, Plan, planned
 from mailproxy.program import expectation

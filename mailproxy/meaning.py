@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from mailproxy.model import Entries, network
+from mailproxy.model import Entries
+from mailproxy.networks import network
 from mailproxy.observed import Foreign
 from mailproxy.render import FILES, MARK
 from mailproxy.syntax import alias_entries, expanded, list_items, main_cf_parameters, table_entries, table_keys, words
@@ -31,7 +32,7 @@ _READABLE = ("texthash", "hash", "btree", "lmdb", "cdb", "dbm")
 _WORD_LISTS = re.compile(r".*_restrictions|mydestination")
 # Parameters of which one has to refuse strangers, and the restrictions that do (SMTPD_ACCESS_README).
 RELAY_RULES = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
-_REFUSING = {"reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit"}
+REFUSING = {"reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit"}
 _NAMED = 3
 _OF_ADDRESS = "this address alone routed to "
 NOT_ACCEPTED = "not accepted, routed to "
@@ -140,7 +141,7 @@ def lacks_relay_rule(holding: Mapping[str, str]) -> bool:
     """
     rules = {word for name in RELAY_RULES for word in words(holding.get(name, ""))}
     is_known = any(name in holding for name in RELAY_RULES)
-    return is_known and rules.isdisjoint({*_REFUSING, *words(holding.get("smtpd_restriction_classes", ""))})
+    return is_known and rules.isdisjoint({*REFUSING, *words(holding.get("smtpd_restriction_classes", ""))})
 
 
 @lru_cache(maxsize=1024)

@@ -96,8 +96,9 @@ class ObservedState:
     """A host as one round trip found it. A name that is not in live is absent on the host.
 
     texts holds main.cf, of the other managed files those that are not as expected, and by their path the files that a
-    foreign main.cf names. loaded_texts holds what the drifted ones were when they were loaded. table_types is None
-    unless asked for; queue (messages) and queued (recipients by relay domain) where they were not or could not be read.
+    foreign main.cf names. loaded_texts holds what the drifted ones were when they were loaded. lacking are the
+    parameters asked for that its Postfix does not know. table_types is None unless asked for; queue (messages) and
+    queued (recipients by relay domain) where they were not or could not be read.
     """
 
     postfix: HostPostfix
@@ -106,6 +107,7 @@ class ObservedState:
     live: dict[str, LiveFile]
     texts: dict[str, str] = field(repr=False)
     missing_users: frozenset[str] = frozenset()
+    lacking: frozenset[str] = frozenset()
     manifest: Manifest | None = None
     journal: dict[str, str] | None = None
     lock: Lock | None = None
@@ -204,6 +206,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         live=dict(_live_files(records.get("file", []))),
         texts=own,
         missing_users=frozenset(records.get("nouser", [])),
+        lacking=frozenset(records.get("lacks", [])),
         manifest=manifest,
         journal=_pairs(records["journal"]) if "journal" in records else None,
         lock=_lock(records) if "lock" in records else None,

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mailproxy.changes import Change, Difference, difference
+from mailproxy.check import local_accounts
 from mailproxy.gates import Gate, gates
 from mailproxy.indexed import SUFFIXES, TABLE_TYPE, crossing
+from mailproxy.main_cf import refusal
 from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState, Entries, differing
 from mailproxy.observed import ObservedState
@@ -112,6 +114,9 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     if table_type not in SUFFIXES or (observed.table_types is not None and table_type not in observed.table_types):
         usable = ", ".join(sorted((observed.table_types or set()) & set(SUFFIXES))) or "none of ours"
         return Refusal(f"database_type {table_type} is not one that its Postfix can index; it has {usable}")
+    reason = refusal(desired, observed.postfix, observed.lacking)
+    if reason:
+        return Refusal(reason)
     contents = rendered(desired, observed.postfix)
     for name, live in observed.live.items():
         if name in contents and live.digest != contents[name].digest and name not in observed.texts:
@@ -268,8 +273,9 @@ def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
     for name in left_out(observed.postfix, desired.main_cf):
         version = ".".join(map(str, observed.postfix.version))
         yield f"{name} is declared, and left out: Postfix {version} does not know it"
+    leading = local_accounts(desired) if observed.missing_users else {}
     for user in sorted(observed.missing_users):
-        names = [name for name, value in desired.aliases.items() if user in value.lower().replace(",", " ").split()]
+        names = leading.get(user, [])
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
     yield from warnings_of_lock(observed)
 

@@ -13,7 +13,8 @@ from typing import Literal
 from mailproxy.changes import Difference
 from mailproxy.gates import trusted
 from mailproxy.meaning import ROUTED, is_accepted
-from mailproxy.model import SMTP_CLIENTS, Entries, differing
+from mailproxy.model import Entries, differing
+from mailproxy.next_hops import SMTP_CLIENTS
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Kind = Literal["greeting", "silence", "starttls", "sender", "accepted", "refused", "end"]

@@ -10,6 +10,7 @@ from mailproxy.check import local_targets
 from mailproxy.indexed import TABLE_TYPE
 from mailproxy.model import DesiredState
 from mailproxy.order import BRIDGE
+from mailproxy.parameters import asked_parameters
 from mailproxy.plan import Plan, Query, listing_digest
 from mailproxy.render import TEMPLATE_PARAMETERS, Content, rendered_without_host, transport_table
 
@@ -57,7 +58,8 @@ def expectation(desired: DesiredState, with_queue: bool = False) -> str:
     parameters that are declared, and whether the table types matter: the one that a Postfix prefers is one it has."""
     wanted = [f"want {name} {content.digest}" for name, content in rendered_without_host(desired).items()]
     accounts = [f"user {name}" for name in sorted(local_targets(desired) - {"root"})]
-    asked = [f"ask {name}" for name in sorted({*TEMPLATE_PARAMETERS, *desired.main_cf})]
+    parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf)}
+    asked = [f"ask {name}" for name in sorted(parameters)]
     declares_type = desired.database_type or "default_database_type" in desired.main_cf
     extra = ["types"] * bool(declares_type) + ["queue"] * with_queue
     return _lines([*wanted, *accounts, *asked, *extra])

@@ -178,11 +178,11 @@ def test_comments_continuations_and_blanks_are_read_as_postfix_reads_them() -> N
 
 def test_a_hosts_own_name_becomes_a_reference_so_that_hosts_share_a_main_cf() -> None:
     lines = f"smtpd_banner = MX1.Example.com ESMTP\nsmtp_tls_cert_file = /etc/live/{NAME}/cert.pem\n"
-    found = adopt(f"{lines}a = x.{NAME}\nb = ${{myhostname}}x\nluser_relay = a@{NAME}\n")
+    found = adopt(f"{lines}smtp_helo_name = x.{NAME}\nmyorigin = ${{myhostname}}x\nluser_relay = a@{NAME}\n")
     values = found.declared["main_cf"]
     assert values["smtpd_banner"] == "$myhostname ESMTP"
     assert values["smtp_tls_cert_file"] == "/etc/live/$myhostname/cert.pem"
-    assert (values["a"], values["b"]) == (f"x.{NAME}", "${myhostname}x")
+    assert (values["smtp_helo_name"], values["myorigin"]) == (f"x.{NAME}", "${myhostname}x")
     # Postfix expands other names there, and not this one.
     assert values["luser_relay"] == f"a@{NAME}"
     assert_same(found)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailproxy.check import Problem
+from mailproxy.problem import Problem
 from mailproxy.secret import is_secret, without_secrets
 
 
