@@ -57,18 +57,20 @@ def _checked(name: str, group_data: Sequence[str]) -> Iterator[tuple[str, bool]]
             found = examined(inventory, list(inventory), places)
     except UnexpectedExternalError as error:
         # What an inventory or a file of group_data raises: its own line counts.
-        yield f"{_place(error)}: error: cannot be read: {type(error.exception).__name__}: {error.exception}", True
+        yield f"{_place(error)}: error: cannot be read: {error.exception!r}", True
         return
-    except (PyinfraError, CliError, SyntaxError, OSError, TypeError, ValueError, AttributeError) as error:
-        where = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else name
-        yield f"{where}: error: cannot be read: {getattr(error, 'message', error)}", True
+    except SyntaxError as error:
+        yield f"{_relative(error.filename or name)}:{error.lineno or 1}: error: cannot be read: {error.msg}", True
+        return
+    except (PyinfraError, CliError, OSError, TypeError, ValueError, AttributeError) as error:
+        yield f"{name}: error: cannot be read: {getattr(error, 'message', error)}", True
         return
     if not inventory.hosts:
         yield f"{name}: error: holds no host", True
     for mistake in found.mistakes:
         yield _line(mistake, len(inventory.hosts)), not mistake.is_warning
     for one in problems_of_known_hosts(reached(inventory)):
-        place = places.of(inventory.hosts[one.hosts[0]], one.problem.key)
+        place = one.place or places.of(inventory.hosts[one.hosts[0]], one.problem.key)
         yield _line(Mistake(place, one.problem, one.hosts, one.is_warning), len(inventory.hosts)), not one.is_warning
 
 
@@ -89,7 +91,12 @@ def _place(error: UnexpectedExternalError) -> str:
         trace = trace.tb_next
     if isinstance(error.exception, SyntaxError):
         line = error.exception.lineno or line
-    return f"{found}:{line}" if line else str(found)
+    return f"{_relative(found)}:{line}" if line else _relative(found)
+
+
+def _relative(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 if __name__ == "__main__":

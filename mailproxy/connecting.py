@@ -34,7 +34,7 @@ def check_before_connecting() -> None:
 def refuse_lost_keys(hosts: Iterable[Host], logs: bool = False) -> None:
     """Raise StopError where a file of host keys is not read to its end; what else is wrong with it may be logged."""
     found = list(problems_of_known_hosts(reached(hosts)))
-    stopping = "".join(f"\n      {one.problem}" for one in found if not one.is_warning)
+    stopping = "".join(f"\n      {one.place}: {one.problem}" for one in found if not one.is_warning)
     if stopping:
         raise StopError(f"host keys would not be read, and hosts not known by them; nothing was touched:{stopping}")
     for one in found if logs else ():

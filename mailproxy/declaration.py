@@ -135,11 +135,12 @@ def _of_inventory(inventory: Inventory, places: Places) -> Iterator[Mistake]:
     empty = {name: dict(data) for name, data in inventory.group_data.items() if name not in filled | {*names, "all"}}
     declaring = {group: [key for key in data if key in KEYS] for group, data in empty.items()}
     for one in nearly_a_group({group: keys for group, keys in declaring.items() if keys}, [*sorted(filled), *names]):
-        yield Mistake("group_data", one.problem, (), one.is_warning)
+        place = places.of_group(one.place, one.problem.key, empty[one.place][one.problem.key])
+        yield Mistake(place, one.problem, (), one.is_warning)
     for group, data in empty.items():
         for key, value in data.items():
             if meant := _meant(key):
-                yield Mistake(f"group_data of the group {group}", Problem(key, shown(value), _no_key(meant)), ())
+                yield Mistake(places.of_group(group, key, value), Problem(key, shown(value), _no_key(meant)), ())
 
 
 def declared_rollout(inventory: Inventory, hosts: Sequence[Host]) -> Rollout:

@@ -44,8 +44,8 @@ def problems_of_known_hosts(hosts: Mapping[str, Reached]) -> Iterator[Found]:
         by_file.setdefault(reached.file, []).append(name)
     for file, names in by_file.items():
         keys, problems = _read(file)
-        for problem in problems:
-            yield Found(problem, tuple(names))
+        for number, problem in problems:
+            yield Found(problem, tuple(names), place=f"{file}:{number}")
         if keys is None:
             if not problems and any(hosts[name].is_own for name in names):
                 reason = "there is no such file, or it cannot be read, so no host is known"
@@ -67,16 +67,16 @@ def _no_line(reached: Reached, name: str) -> str:
 
 
 @cache
-def _read(file: str) -> tuple[HostKeys | None, tuple[Problem, ...]]:
+def _read(file: str) -> tuple[HostKeys | None, tuple[tuple[int, Problem], ...]]:
     """Return the keys of a file, and what is wrong with it by line; None where there are no keys at all."""
     try:
         lines = Path(file).read_text(encoding="utf-8").split("\n")
     except OSError:
         return None, ()
     except ValueError as error:
-        return None, (Problem(_KEY, repr(file), f"is not read to its end: {error}"),)
+        return None, ((1, Problem(_KEY, repr(file), f"is not read to its end: {error}")),)
     problems = tuple(
-        Problem(_KEY, f"{file} line {number}: {shown(line)}", why)
+        (number, Problem(_KEY, shown(line), why))
         for number, line in enumerate(map(str.strip, lines), start=1)
         if line and not line.startswith("#") and (why := _why_lost(line))
     )

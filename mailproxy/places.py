@@ -33,14 +33,15 @@ class Places:
         for group in (host.name, *reversed(host.groups), "all"):
             data = data_of_group(inventory, group)
             if name in data:
-                return self._of_group(group, key, data[name], "host" if group == host.name else "group")
+                return self.of_group(group, key, data[name], "host" if group == host.name else "group")
         return self._of_host(host.name) if name in ("myhostname", "mydomain", "inventory") else "group_data"
 
     def _of_host(self, name: str) -> str:
         line = _line_of_host(self.inventory, name) if self.inventory else 0
         return f"{self.inventory}:{line}" if line else f"the inventory, host {name}"
 
-    def _of_group(self, group: str, key: str, value: Any, whose: str) -> str:
+    def of_group(self, group: str, key: str, value: Any, whose: str = "group") -> str:
+        """Return where a group, or a file named after a host, gives a key its value."""
         identity = (group, id(value), key)
         if identity not in self._known:
             self._known[identity] = next(self._found(group, key, value), f"group_data of the {whose} {group}")
@@ -57,6 +58,9 @@ class Places:
                 # The value is the path of a file of domains.
                 yield f"{value}:{_line_of_domain(value, entry)}"
             yield f"{path}:{_line(given, entry)}"
+        line = _line_of_group(self.inventory, group, name) if self.inventory else 0
+        if line:
+            yield f"{self.inventory}:{line}"
 
 
 def of_command_line() -> Places:
@@ -169,6 +173,16 @@ def _line_of_host(inventory: Path, name: str) -> int:
     for _, node in _assigned(inventory):
         for item in ast.walk(node) if node is not None else ():
             if isinstance(item, (ast.Tuple, ast.Constant)) and _host_of(item) == name:
+                return item.lineno
+    return 0
+
+
+def _line_of_group(inventory: Path, group: str, key: str) -> int:
+    """Return the line of a key in the data of a group that an inventory holds as a pair of hosts and data, or 0."""
+    for name, node in _assigned(inventory):
+        of_group = node.elts[-1] if name == group and isinstance(node, ast.Tuple) and node.elts else None
+        for item in of_group.keys if isinstance(of_group, ast.Dict) else ():
+            if isinstance(item, ast.Constant) and item.value == key:
                 return item.lineno
     return 0
 
