@@ -109,7 +109,10 @@ def _checked_rest(declared: Mapping[str, Any], errors: list[dict[str, Any]]) -> 
         desired = DesiredState(**_right(declared, errors))
     except ValidationError:
         return Checked(None, wrong)
-    return Checked(desired, (*wrong, *problems_of(desired)), tuple(warnings_of(desired)))
+    # What else may not be meant there cannot be told.
+    keys = {item["loc"][0] for item in errors}
+    warnings = (warning for warning in warnings_of(desired) if warning.key.partition("[")[0] not in keys)
+    return Checked(desired, (*wrong, *problems_of(desired)), tuple(warnings))
 
 
 def _named_twice(item: dict[str, Any]) -> dict[str, str]:

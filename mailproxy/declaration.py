@@ -1,52 +1,155 @@
 """What group_data declares for each host of an inventory, read through pyinfra and checked as a whole."""
 
-import ast
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
 from pyinfra.api import Host, Inventory
 from pyinfra.api.arguments import all_argument_meta
 
-from mailproxy.check import validated
+from mailproxy.check import checked, member
+from mailproxy.domain_file import relay_domains_of_file
+from mailproxy.fleet_check import Fleet, Found, loops, nearly_a_group, same_addresses, same_names, unbracketed
 from mailproxy.model import DesiredState
-from mailproxy.problem import Problem
+from mailproxy.next_hops import spelled_host
+from mailproxy.places import Places, data_of_group, listed_twice, of_command_line
+from mailproxy.problem import Problem, shown
 from mailproxy.rollout import Rollout, waves
 from mailproxy.stop import StopError
 
 KEYS = tuple(DesiredState.model_fields)
+MailHosts = Callable[[Iterable[str]], Mapping[str, Iterable[str]]]
 
 
 class DeclarationError(StopError):
     """The desired state has problems; the message lists them all."""
 
 
-def declared(inventory: Inventory, hosts: Sequence[Host]) -> dict[str, DesiredState]:
-    """Return the desired state of each host by name, or raise DeclarationError with everything that is wrong."""
-    desired: dict[str, DesiredState] = {}
-    found: dict[tuple[str, Problem], list[str]] = {}
+@dataclass(frozen=True)
+class Mistake:
+    """A problem with where it stands, file and line where that can be known, and the names of the hosts it is of."""
+
+    place: str
+    problem: Problem
+    hosts: tuple[str, ...]
+    is_warning: bool = False
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a fleet declares: the desired state of each host by name, and all that is wrong with it."""
+
+    desired: Mapping[str, DesiredState]
+    mistakes: tuple[Mistake, ...]
+
+    @property
+    def errors(self) -> tuple[Mistake, ...]:
+        """The mistakes that stop a run."""
+        return tuple(mistake for mistake in self.mistakes if not mistake.is_warning)
+
+    def warnings_of(self, host: str) -> tuple[str, ...]:
+        """Return what is to be said of a host and stops nothing."""
+        return tuple(str(one.problem) for one in self.mistakes if one.is_warning and host in one.hosts)
+
+
+def declared(inventory: Inventory, hosts: Sequence[Host], mail_hosts: MailHosts | None = None) -> Examined:
+    """Return what is declared for hosts, or raise DeclarationError with everything that is wrong.
+
+    mail_hosts looks up where mail for names goes; without it nothing is looked up.
+    """
+    found = examined(inventory, hosts, of_command_line(), mail_hosts)
+    if found.errors:
+        raise DeclarationError(_report(found.errors, len(hosts)))
+    return found
+
+
+def examined(
+    inventory: Inventory, hosts: Sequence[Host], places: Places, mail_hosts: MailHosts | None = None
+) -> Examined:
+    """Return what is declared for hosts of an inventory, with everything that is wrong."""
+    found: dict[tuple[str, Problem, bool], list[str]] = {}
+
+    def add(host: Host, problem: Problem, is_warning: bool = False, place: str = "") -> None:
+        found.setdefault((place or places.of(host, problem.key), problem, is_warning), []).append(host.name)
+
     groups = groups_of(inventory)
+    desired: dict[str, DesiredState] = {}
     for host in hosts:
-        state, problems = _validated(host)
-        if state is not None:
-            desired[host.name] = state
-        for problem in (*problems, *_rollout_problems(host, groups, hosts[0])):
-            found.setdefault((source_of(host, problem.key), problem), []).append(host.name)
-    if found:
-        raise DeclarationError(_report(found, len(hosts)))
-    return desired
+        given, of_file = _with_file(literals(host))
+        state = checked(given)
+        for place, problem in of_file:
+            add(host, problem, place=place)
+        for problem in (*_misspelled(host), *state.problems, *_rollout_problems(host, groups, hosts[0])):
+            add(host, problem)
+        for problem in state.warnings:
+            add(host, problem, is_warning=True)
+        if state.desired is not None:
+            desired[host.name] = state.desired
+    by_name = {host.name: host for host in hosts}
+    for one in _between(inventory, by_name, desired, mail_hosts):
+        for name in one.hosts:
+            add(by_name[name], one.problem, one.is_warning)
+    mistakes = [Mistake(place, problem, tuple(names), warns) for (place, problem, warns), names in found.items()]
+    return Examined(desired, (*mistakes, *_of_inventory(inventory, places)))
+
+
+def _between(
+    inventory: Inventory,
+    hosts: Mapping[str, Host],
+    desired: Mapping[str, DesiredState],
+    mail_hosts: MailHosts | None,
+) -> Iterator[Found]:
+    """Yield what is wrong between the hosts of a run; next hops are looked at across the whole inventory."""
+    members = {name: member(state, *_addresses(hosts[name])) for name, state in desired.items()}
+    looked_up = mail_hosts(unbracketed(members.values())) if mail_hosts else {}
+    yield from loops(Fleet(members, looked_up))
+    yield from same_names(hosts)
+    yield from same_addresses({name: _way_to(host) for name, host in hosts.items()})
+
+
+def _addresses(host: Host) -> list[str]:
+    known = (host.name, host.data.get("ssh_hostname"), host.data.get("smtp_hostname"))
+    return [name for name in known if isinstance(name, str)]
+
+
+def _way_to(host: Host) -> tuple[object, ...]:
+    """Return what tells a host from the others: address, port, what ssh_config makes of them, and its instance."""
+    data = host.data
+    further = tuple(data.get(key) for key in ("ssh_port", "ssh_config_file", "config_directory"))
+    address = data.get("ssh_hostname") or host.name
+    return (spelled_host(str(address)), host.connector_cls.__name__, *further)
+
+
+def _of_inventory(inventory: Inventory, places: Places) -> Iterator[Mistake]:
+    """Yield what is wrong with what pyinfra reads and gives to no host."""
+    if places.inventory is not None:
+        for line, name, first in listed_twice(places.inventory):
+            reason = f"is listed in line {first} already; expected it once"
+            problem = Problem("inventory", repr(name), reason)
+            yield Mistake(f"{places.inventory}:{line}", problem, (name,))
+    names = [host.name for host in inventory]
+    filled = {group for host in inventory for group in host.groups}
+    empty = {name: dict(data) for name, data in inventory.group_data.items() if name not in filled | {*names, "all"}}
+    declaring = {group: [key for key in data if key in KEYS] for group, data in empty.items()}
+    for one in nearly_a_group({group: keys for group, keys in declaring.items() if keys}, [*sorted(filled), *names]):
+        place = places.of_group(one.place, one.problem.key, empty[one.place][one.problem.key])
+        yield Mistake(place, one.problem, (), one.is_warning)
+    for group, data in empty.items():
+        for key, value in data.items():
+            if meant := _meant(key):
+                yield Mistake(places.of_group(group, key, value), Problem(key, shown(value), _no_key(meant)), ())
 
 
 def declared_rollout(inventory: Inventory, hosts: Sequence[Host]) -> Rollout:
     """Return the order of activation alone, or raise DeclarationError: all that a way back needs of a declaration."""
-    groups = groups_of(inventory)
+    groups, places = groups_of(inventory), of_command_line()
     found: dict[tuple[str, Problem], list[str]] = {}
     for host in hosts:
         for problem in _rollout_problems(host, groups, hosts[0]):
-            found.setdefault((source_of(host, problem.key), problem), []).append(host.name)
+            found.setdefault((places.of(host, problem.key), problem), []).append(host.name)
     if not found and hosts:
         value = _value(hosts[0], "rollout")
         try:
@@ -54,9 +157,10 @@ def declared_rollout(inventory: Inventory, hosts: Sequence[Host]) -> Rollout:
         except (TypeError, ValidationError) as error:
             reason = "; ".join(item["msg"] for item in error.errors()) if isinstance(error, ValidationError) else error
             problem = Problem("rollout", repr(value), str(reason))
-            found[source_of(hosts[0], "rollout"), problem] = [host.name for host in hosts]
+            found[places.of(hosts[0], "rollout"), problem] = [host.name for host in hosts]
     if found:
-        raise DeclarationError(_report(found, len(hosts)))
+        mistakes = [Mistake(place, problem, tuple(names)) for (place, problem), names in found.items()]
+        raise DeclarationError(_report(mistakes, len(hosts)))
     return Rollout()
 
 
@@ -91,47 +195,12 @@ def _value(host: Host, key: str) -> Any:
 
 def _own_data(host: Host) -> Mapping[str, Any]:
     """Return what the file of group_data named after a host holds: pyinfra reads it, as of a group without hosts."""
-    return _group_data(host.inventory, host.name)
+    return data_of_group(host.inventory, host.name)
 
 
 def source_of(host: Host, key: str) -> str:
     """Return where a key was declared for a host, in the order of precedence: the file where that can be known."""
-    name = key.partition("[")[0]
-    inventory = host.inventory
-    if name in inventory.get_override_data():
-        return "--data"
-    if name in inventory.get_host_data(host.name):
-        return f"the inventory, host {host.name}"
-    # Of several groups that declare a key pyinfra takes the last.
-    for group in (host.name, *reversed(host.groups), "all"):
-        data = _group_data(inventory, group)
-        if name in data:
-            path = Path("group_data") / f"{group}.py"
-            whose = "host" if group == host.name else "group"
-            return str(path) if _declares(path, name, data[name]) else f"group_data of the {whose} {group}"
-    return "group_data"
-
-
-def _declares(path: Path, name: str, value: Any) -> bool:
-    """Whether a file gives that name that value: pyinfra reads several folders and does not say which.
-
-    A value that is put together, as by x["y"] = "z", is not followed.
-    """
-    try:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-    except (OSError, SyntaxError, UnicodeError):
-        return False
-    assigned = []
-    for node in (node for node in body if isinstance(node, ast.Assign)):
-        for to in node.targets:
-            if isinstance(to, ast.Name) and to.id == name:
-                assigned.append(node.value)
-            elif isinstance(to, ast.Subscript) and isinstance(to.value, ast.Name) and to.value.id == name:
-                return True
-    try:
-        return any(ast.literal_eval(node) == value for node in assigned)
-    except ValueError:
-        return False
+    return Places().of(host, key).rstrip("0123456789").removesuffix(":")
 
 
 def groups_of(inventory: Inventory) -> dict[str, list[str]]:
@@ -143,19 +212,12 @@ def groups_of(inventory: Inventory) -> dict[str, list[str]]:
     return groups
 
 
-def _group_data(inventory: Inventory, group: str) -> Mapping[str, Any]:
-    data = inventory.get_data() if group == "all" else inventory.get_group_data(group)
-    return dict(data)
-
-
-def _validated(host: Host) -> tuple[DesiredState | None, tuple[Problem, ...]]:
-    given = literals(host)
-    problems = tuple(_misspelled(host))
-    if isinstance(given.get("relay_domains"), str):
-        given["relay_domains"], of_file = _relay_domains_of_file(given["relay_domains"])
-        problems += of_file
-    state, of_state = validated(given)
-    return (None if problems else state), (*problems, *of_state)
+def _with_file(given: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Problem], ...]]:
+    """Return keys with the entries of a file of domains in its place, and what is wrong with that, by file and line."""
+    if not isinstance(given.get("relay_domains"), str):
+        return given, ()
+    entries, problems = relay_domains_of_file(given["relay_domains"])
+    return {**given, "relay_domains": entries}, problems
 
 
 def _misspelled(host: Host) -> Iterator[Problem]:
@@ -165,34 +227,20 @@ def _misspelled(host: Host) -> Iterator[Problem]:
             reason = f"pyinfra does not look for it in a file named after a host; put it into the inventory, at {host}"
             yield Problem(key, repr(value)[:80], reason)
     for key, value in {**host.data.dict(), **_own_data(host)}.items():
-        if key not in KEYS and not key.startswith(("_", "ssh_")):
-            for meant in difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85):
-                yield Problem(key, repr(value)[:80], f"no such key; did you mean {meant}?")
+        if meant := _meant(key):
+            yield Problem(key, shown(value), _no_key(meant))
 
 
-@cache
-def _relay_domains_of_file(path: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
-    """Return the entries of a file of "domain next-hop" lines, or what is wrong with it by line."""
-    entries: dict[str, str] = {}
-    problems: list[Problem] = []
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        return {}, (Problem("relay_domains", repr(path), f"cannot be read as a file of domains: {error}"),)
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        words = line.split(maxsplit=1)
-        where = f"{path} line {number}: {line.strip()!r}"
-        if len(words) != 2:
-            problems.append(Problem("relay_domains", where, 'expected "domain next-hop"'))
-        elif words[0].lower() in entries:
-            problems.append(Problem("relay_domains", where, "names a domain a second time; expected it once"))
-        else:
-            entries[words[0].lower()] = words[1].strip()
-    if not entries and not problems:
-        problems.append(Problem("relay_domains", repr(path), "holds no domain; to relay none, declare {}"))
-    return entries, tuple(problems)
+@lru_cache(maxsize=4096)
+def _meant(key: str) -> str:
+    """Return the key of ours that one nearly is, '' for ours and for those of others."""
+    if key in KEYS or key.startswith(("_", "ssh_")):
+        return ""
+    return next(iter(difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85)), "")
+
+
+def _no_key(meant: str) -> str:
+    return f"no such key; did you mean {meant}?"
 
 
 def _rollout_problems(host: Host, groups: Mapping[str, list[str]], first: Host) -> tuple[Problem, ...]:
@@ -210,11 +258,12 @@ def _rollout_problems(host: Host, groups: Mapping[str, list[str]], first: Host) 
     return ()
 
 
-def _report(found: Mapping[tuple[str, Problem], list[str]], total: int) -> str:
-    count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
+def _report(mistakes: Sequence[Mistake], total: int) -> str:
+    count = f"{len(mistakes)} problem{'s' if len(mistakes) > 1 else ''}"
     lines = [f"the desired state has {count}; nothing was touched on any host"]
-    for (source, problem), hosts in found.items():
-        lines.append(f"      {source}: {problem}")
-        if len(hosts) < total:
-            lines.append(f"        for {hosts[0]}" + (f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""))
+    for one in mistakes:
+        lines.append(f"      {one.place}: {one.problem}")
+        if 0 < len(one.hosts) < total:
+            more = f" and {len(one.hosts) - 1} more" if len(one.hosts) > 1 else ""
+            lines.append(f"        for {one.hosts[0]}{more}")
     return "\n".join(lines)

@@ -31,11 +31,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Found:
-    """A problem between hosts, and the names of those it is of."""
+    """A problem of hosts, by their names, and the place where it is, '' for where its key is declared."""
 
     problem: Problem
     hosts: tuple[str, ...]
     is_warning: bool = False
+    place: str = ""
 
 
 @dataclass
@@ -154,8 +155,9 @@ def same_addresses(addresses: Mapping[str, tuple[object, ...]]) -> Iterator[Foun
 
 
 def nearly_a_group(declaring: Mapping[str, Iterable[str]], known: Sequence[str]) -> Iterator[Found]:
-    """Yield the files of group_data that are for no host, and whose name is nearly that of a group or host."""
+    """Yield the groups without a host that declare keys, and whose name is nearly that of a group or host."""
     for group, keys in declaring.items():
         for meant in difflib.get_close_matches(group, known, n=1, cutoff=0.8):
-            reason = f"no host is in a group {group}, so nothing there counts; did you mean {meant}?"
-            yield Found(Problem(f"group_data/{group}.py", ", ".join(sorted(keys)), reason), (), is_warning=True)
+            key, *_ = keys
+            reason = f"does not count, as no host is in a group {group}; did you mean {meant}?"
+            yield Found(Problem(key, "...", reason), (), is_warning=True, place=group)

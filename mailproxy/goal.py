@@ -1,12 +1,14 @@
 """What a run brings a fleet to: what is declared, or an earlier generation of each host."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from pyinfra.api import Host, Inventory
 
 from mailproxy.declaration import declared, declared_rollout
 from mailproxy.digest import Fingerprint, fingerprint, fingerprint_of_return
+from mailproxy.mail_exchangers import mail_hosts
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.plan import Plan, Refusal, planned
 from mailproxy.program import expectation, expectation_of_generation
@@ -40,7 +42,8 @@ class Declared:
     settled = "as declared"
 
     def __init__(self, inventory: Inventory, hosts: Sequence[Host]):
-        self.desired = declared(inventory, hosts)
+        self.declared = declared(inventory, hosts, mail_hosts)
+        self.desired = self.declared.desired
         first = next(iter(self.desired.values()), None)
         self.rollout = (first.rollout if first else None) or Rollout()
 
@@ -50,7 +53,10 @@ class Declared:
 
     def plan(self, host: str, observed: ObservedState) -> Plan | Refusal:
         """Return what brings a host to its declaration."""
-        return planned(self.desired[host], observed)
+        plan = planned(self.desired[host], observed)
+        if isinstance(plan, Refusal):
+            return plan
+        return replace(plan, warnings=(*plan.warnings, *self.declared.warnings_of(host)))
 
     def fingerprint(self, host: str, observed: ObservedState | Unread, how: str) -> Fingerprint:
         """Return what the declaration and the host are."""

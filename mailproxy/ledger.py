@@ -128,7 +128,7 @@ class _Ledger:
 
     def __init__(self, state: State):
         self.reading = Reading(state)
-        self.desired = declared(state.inventory, self.reading.hosts)
+        self.desired = declared(state.inventory, self.reading.hosts).desired
 
 
 _ledgers: WeakKeyDictionary[State, _Ledger] = WeakKeyDictionary()

@@ -8,6 +8,7 @@ from paramiko import SSHException
 from pyinfra.api import FactBase, Host, State
 from pyinfra.api.facts import get_fact
 
+from mailproxy.connecting import refuse_lost_keys
 from mailproxy.facts import MailService, Observation
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.remote import time_limit
@@ -18,6 +19,7 @@ class Reading:
 
     def __init__(self, state: State):
         self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
+        refuse_lost_keys(self.hosts)
         active = set(state.inventory.get_active_hosts())
         self._found: dict[str, ObservedState | Unread] = {
             host.name: Unread("it could not be connected to") for host in self.hosts if host not in active

@@ -24,6 +24,7 @@ from mailproxy.goal import Declared, Goal
 from mailproxy.holder import is_stale, this_process
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.options import Options, options
+from mailproxy.places import named_folders
 from mailproxy.plan import Plan
 from mailproxy.program import programs_digest
 from mailproxy.reading import Reading
@@ -182,12 +183,7 @@ def _options(state: State) -> Options:
 
 def _group_data_directories() -> list[str]:
     """Return what --group-data names; StopError for one that is not there, which pyinfra would pass over."""
-    given, named = sys.argv[1:], []
-    for argument, value in zip(given, [*given[1:], ""], strict=True):
-        if argument.startswith("--group-data="):
-            named.append(argument.partition("=")[2])
-        elif argument == "--group-data":
-            named.append(value)
+    named = named_folders()
     missing = [name for name in named if not Path(name).exists()]
     if missing:
         raise StopError(f"--group-data {missing[0]}: there is no such directory; nothing was touched")

@@ -44,7 +44,7 @@ class _Verification:
 
     def __init__(self, state: State):
         self.reading = Reading(state)
-        self.desired = declared(state.inventory, self.reading.hosts)
+        self.desired = declared(state.inventory, self.reading.hosts).desired
         self.verified: dict[str, Verified] = {}
 
     def verify(self, host: Host, most: int | None) -> None:

@@ -25,7 +25,7 @@ def message(fleet: Inventory) -> str:
 
 def test_names_default_to_the_inventorys() -> None:
     fleet = inventory({"mx1.example.com": {}, "mx2.example.com": {"myhostname": "mail.other.example"}})
-    states = declared(fleet, list(fleet))
+    states = declared(fleet, list(fleet)).desired
     assert (states["mx1.example.com"].myhostname, states["mx1.example.com"].mydomain) == (
         "mx1.example.com",
         "example.com",
@@ -39,7 +39,7 @@ def test_host_data_wins_over_groups_and_groups_over_all() -> None:
         east=(["mx1.example.com", "mx2.example.com"], {"message_size_limit": 2}),
         all={"relay_domains": GUIDE, "message_size_limit": 1},
     )
-    states = declared(fleet, list(fleet))
+    states = declared(fleet, list(fleet)).desired
     assert [state.message_size_limit for state in states.values()] == [3, 2, 1]
 
 
@@ -51,7 +51,7 @@ def test_a_file_named_after_a_host_wins_over_groups_and_host_data_over_it() -> N
         east=(["mx1.example.com", "mx2.example.com"], {"message_size_limit": 2}),
         **own,
     )
-    states = declared(fleet, list(fleet))
+    states = declared(fleet, list(fleet)).desired
     assert [state.message_size_limit for state in states.values()] == [3, 2]
     assert states["mx1.example.com"].mydomain == "a.example"
     assert source_of(fleet.get_host("mx1.example.com"), "message_size_limit").endswith("of the host mx1.example.com")
