@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Literal
 
 from mailproxy.meaning import (
-    RELAY_RULES,
     SUBJECTS,
     UNROUTED,
     Meaning,
@@ -19,6 +18,7 @@ from mailproxy.meaning import (
 from mailproxy.model import Entries, differing
 from mailproxy.observed import Foreign, ObservedState
 from mailproxy.render import FILES, TABLES, Content
+from mailproxy.restrictions import RELAY_RULES
 from mailproxy.secret import is_secret
 
 # asked for; put back after somebody edited the host; taken over from a host that was not managed until now; or on the

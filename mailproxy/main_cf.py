@@ -73,9 +73,6 @@ def refusal(desired: DesiredState, postfix: HostPostfix, lacking: Collection[str
             reasons.append(f"main_cf[{name!r}]: its Postfix {version} does not know it, {_came_with(known.since)}")
     for name, word, since in unknown_restrictions(main_cf, postfix.version):
         reasons.append(f"main_cf[{name!r}]: its Postfix {version} does not know {word}, {_came_with(since)}")
-    found = relay_problem(main_cf, knows_relay_restrictions=postfix.version >= (2, 10))
-    if found:
-        reasons.append(f"main_cf[{found[0]!r}]: before Postfix 2.10 it {found[1]}")
     return "; ".join(reasons) or None
 
 

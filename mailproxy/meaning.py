@@ -10,6 +10,7 @@ from mailproxy.model import Entries
 from mailproxy.networks import network
 from mailproxy.observed import Foreign
 from mailproxy.render import FILES, MARK
+from mailproxy.restrictions import REFUSING, RELAY_RULES
 from mailproxy.syntax import alias_entries, expanded, list_items, main_cf_parameters, table_entries, table_keys, words
 
 Subject = Literal["domain", "network", "alias", "parameter"]
@@ -30,9 +31,6 @@ _FOLLOWED = (*_PLUMBING, "mydestination", "relay_transport", "relayhost")
 _READABLE = ("texthash", "hash", "btree", "lmdb", "cdb", "dbm")
 # Parameters that are lists of words: commas and blanks are the same there (postconf(5)).
 _WORD_LISTS = re.compile(r".*_restrictions|mydestination")
-# Parameters of which one has to refuse strangers, and the restrictions that do (SMTPD_ACCESS_README).
-RELAY_RULES = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
-REFUSING = {"reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit"}
 _NAMED = 3
 _OF_ADDRESS = "this address alone routed to "
 NOT_ACCEPTED = "not accepted, routed to "

@@ -4,14 +4,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from mailproxy.model import Entries
-from mailproxy.syntax import expanded, words
+from mailproxy.restrictions import RECIPIENT, RELAY, refuses_strangers
+from mailproxy.syntax import expanded
 
-RELAY = "smtpd_relay_restrictions"
-RECIPIENT = "smtpd_recipient_restrictions"
 # A stranger's mail to a foreign domain is refused for good (554), not deferred.
 OWN_RULE = "permit_mynetworks, reject_unauth_destination"
-# Restrictions that end the search for an answer to a stranger, for all foreign domains or for everybody.
-_REFUSING = ("reject_unauth_destination", "defer_unauth_destination", "reject", "defer")
 
 
 @lru_cache(maxsize=1024)
@@ -25,21 +22,9 @@ def in_recipient_restrictions(main_cf: Entries) -> str:
     named = {**main_cf, RELAY: main_cf.get(RELAY, OWN_RULE)}
     relay = _followed(named[RELAY], {**named, RECIPIENT: ""})
     recipient = _followed(main_cf.get(RECIPIENT, ""), {**named, RELAY: relay})
-    rules = [recipient] if RELAY not in main_cf and refuses_strangers(recipient) else [relay, recipient]
+    rules = [recipient] if RELAY not in main_cf and refuses_strangers(recipient, main_cf) else [relay, recipient]
     found = ", ".join(rule for rule in rules if rule)
-    return found if refuses_strangers(found) else f"{OWN_RULE}, {found}".removesuffix(", ")
-
-
-def refuses_strangers(restrictions: str) -> bool:
-    """Whether a list of restrictions refuses strangers before it permits everybody."""
-    before = ""
-    for word in words(restrictions):
-        if word in _REFUSING and before != "warn_if_reject":
-            return True
-        if word == "permit":
-            return False
-        before = word
-    return False
+    return found if refuses_strangers(found, main_cf) else f"{OWN_RULE}, {found}".removesuffix(", ")
 
 
 def _followed(value: str, parameters: Mapping[str, str]) -> str:

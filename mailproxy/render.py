@@ -8,7 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mailproxy.model import DesiredState, Entries
-from mailproxy.relaying import OWN_RULE, RECIPIENT, RELAY, in_recipient_restrictions
+from mailproxy.relaying import OWN_RULE, in_recipient_restrictions
+from mailproxy.restrictions import RECIPIENT, RELAY
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 FILES = ("main.cf", "mynetworks", "aliases", "relaydomains", "transport")

@@ -5,10 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from mailproxy.meaning import REFUSING, RELAY_RULES
 from mailproxy.parameters import nearest_restriction, restrictions
 from mailproxy.syntax import expanded
 
+# The parameters of which one has to refuse strangers, and the restrictions that do (SMTPD_ACCESS_README).
+RELAY, RECIPIENT = RELAY_RULES = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
+REFUSING = {"reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit"}
 _LIST = re.compile(r"smtpd_\w+_restrictions")
 # Between commas and blanks, where braces hold together (smtpd_check.c, smtpd_check_parse).
 _WORD = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}|[^\s,{}]+")
@@ -29,30 +31,32 @@ def problems_of_lists(main_cf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield "smtpd_restriction_classes", f"names {name}, which main_cf does not declare: smtpd does not start"
 
 
-def relay_problem(main_cf: Mapping[str, str], knows_relay_restrictions: bool = True) -> tuple[str, str] | None:
+def relay_problem(main_cf: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the restriction list that makes an open relay, and why, None where strangers are refused.
 
-    Before Postfix 2.10 only smtpd_recipient_restrictions counts. What is not declared is mailproxy's own rule.
+    What is not declared is mailproxy's own rule; Postfix before 2.10 is given it in any case (relaying.py).
     """
-    lists = RELAY_RULES if knows_relay_restrictions else RELAY_RULES[1:]
-    own = lists[0]
-    if own not in main_cf:
+    if RELAY not in main_cf:
         return None
-    found = {name: _opened_by(main_cf[name], main_cf) for name in lists if name in main_cf}
+    found = {name: _opened_by(main_cf[name], main_cf) for name in RELAY_RULES if name in main_cf}
     if None in found.values():
         return None
     openings = [f"{word} in {name}" for name, word in found.items() if word]
     if openings:
         reason = f"is an open relay: {' and '.join(openings)} comes before the rule that refuses strangers"
     else:
-        others = f", nor in {lists[1]}" if len(lists) > 1 else ""
-        reason = f"has no rule that refuses strangers{others}, so smtpd does not start"
-    return own, f"{reason}; expected one of {_RULES}, as in permit_mynetworks, reject_unauth_destination"
+        reason = f"has no rule that refuses strangers, nor in {RECIPIENT}, so smtpd does not start"
+    return RELAY, f"{reason}; expected one of {_RULES}, as in permit_mynetworks, reject_unauth_destination"
+
+
+def refuses_strangers(value: str, main_cf: Mapping[str, str]) -> bool:
+    """Whether a restriction list refuses strangers before it lets them pass."""
+    return _opened_by(value, main_cf) is None
 
 
 def uncertain_relay_rules(main_cf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the list that refuses strangers with a look-up before that rule: an OK there lets somebody relay."""
-    if RELAY_RULES[0] not in main_cf:
+    if RELAY not in main_cf:
         return
     closed = (name for name in RELAY_RULES if name in main_cf and _opened_by(main_cf[name], main_cf) is None)
     for name in itertools.islice(closed, 1):
