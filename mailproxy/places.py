@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pyinfra
 from pyinfra.api import Host, Inventory
 
 DEFAULT = Path("group_data")
@@ -65,7 +66,8 @@ class Places:
 
 def of_command_line() -> Places:
     """Return the places of the run of pyinfra that this is."""
-    inventory = next((Path(word) for word in sys.argv[1:] if word.endswith(".py") and Path(word).is_file()), None)
+    words = sys.argv[1:] if pyinfra.is_cli else []
+    inventory = next((Path(word) for word in words if word.endswith(".py") and Path(word).is_file()), None)
     return places_of(inventory, named_folders())
 
 

@@ -1,10 +1,11 @@
 """Every mistake in a declaration is refused with key, value and what to write instead; all at once."""
 
+import time
 from typing import Any
 
 import pytest
 
-from mailproxy.check import local_targets, validated
+from mailproxy.check import local_targets, validated, warnings_of
 from tests.states import GUIDE, desired
 
 NAMES = {"myhostname": "mx1.example.com", "mydomain": "example.com"}
@@ -147,3 +148,45 @@ def test_the_accounts_that_aliases_lead_to_are_neither_aliases_nor_addresses_nor
 
 def test_the_same_content_is_validated_once_and_shared() -> None:
     assert desired(relay_domains=dict(GUIDE)).relay_domains is desired(relay_domains=dict(GUIDE)).relay_domains
+
+
+def test_names_that_are_one_are_told_along_with_all_the_rest() -> None:
+    found = problems(
+        relay_domains={"a.example": "smtp:[h.example]", "A.example.": "smtp:10.1.0.2", "b.example": "smtp:10.1.0.2"},
+        mynetworks=["10.1.2.3/8", "10.9.0.0/16", "!10.0.0.0/8"],
+    )
+    assert [problem.partition(" = ")[0] for problem in found] == [
+        "relay_domains['A.example.']",
+        "relay_domains['b.example']",
+        "mynetworks[0]",
+        "mynetworks[1]",
+    ]
+
+
+def test_what_is_wrong_is_found_once_for_all_hosts_that_share_it() -> None:
+    wrong = {f"d{number}.example": "smtp:[10.1.0.2]" for number in range(20000)} | {"bad.example": "smtp:10.1.0.2"}
+    began = time.monotonic()
+    for number in range(100):
+        state, found = validated({"relay_domains": wrong, **NAMES, "myhostname": f"mx{number}.example.com"})
+        assert (state, len(found)) == (None, 1)
+    # A host of its own would take as long as all of them: about a tenth of a second.
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"mynetworks": ["8.8.8.0/24"]}, "mynetworks[0] = '8.8.8.0/24': is a public range"),
+        ({"aliases": {"root": "ops@example.com"}}, 'expected an alias for it, such as "postmaster": "root"'),
+        ({"alias_programs": ["archive"]}, "alias_programs[0] = 'archive': leads to no command or file"),
+    ],
+)
+def test_what_may_not_be_meant_is_a_warning_and_no_problem(keys: dict[str, Any], expected: str) -> None:
+    assert problems(**keys) == []
+    (found,) = warnings_of(desired(**keys))
+    assert expected in str(found)
+
+
+def test_a_permission_changes_nothing_on_a_host() -> None:
+    aliases = {"postmaster": "root", "archive": "/var/mail/all"}
+    assert desired(aliases=aliases).digest == desired(aliases=aliases, alias_programs=["Archive"]).digest

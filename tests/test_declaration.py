@@ -7,8 +7,12 @@ import pytest
 from pyinfra.api import Inventory
 
 from mailproxy.declaration import DeclarationError, declared, declared_rollout, nearer, source_of
+from mailproxy.goal import Declared
+from mailproxy.mail_exchangers import mail_hosts
+from mailproxy.plan import Plan
 from mailproxy.rollout import Rollout
-from tests.states import GUIDE
+from tests.name_server import name_server
+from tests.states import GUIDE, observed
 
 
 def inventory(hosts: dict[str, dict[str, Any]], override: dict[str, Any] | None = None, **groups: Any) -> Inventory:
@@ -180,3 +184,68 @@ def test_the_way_back_is_not_begun_in_an_order_that_cannot_be() -> None:
     assert "nothing was touched on any host" in rollout_message(misshapen)
     other = inventory({"mx1.example.com": {}, "mx2.example.com": {"rollout": {"waves": [1]}}})
     assert "a fleet has one order of activation" in rollout_message(other)
+
+
+def test_all_mistakes_between_hosts_are_told_along_with_the_rest() -> None:
+    text = message(
+        inventory(
+            {"mx1.example.com": {"ssh_hostname": "192.0.2.1"}, "mx2.example.com": {"ssh_hostname": "192.0.2.1"}},
+            all={"relay_domains": {"a.example": "smtp:[192.0.2.1]", "b.example": "smtp:10.1.0.2"}},
+        )
+    )
+    assert "the desired state has 3 problems" in text
+    assert "relay_domains['b.example'] = 'smtp:10.1.0.2': expected brackets" in text
+    assert "relay_domains['a.example'] = 'smtp:[192.0.2.1]': is mx1.example.com, a host of this fleet: a loop" in text
+    assert "the inventory, host mx2.example.com: ssh_hostname = '192.0.2.1': is the address of mx1.example.com" in text
+
+
+def test_two_instances_of_a_host_share_its_address() -> None:
+    instances = {
+        f"mx1-{name}.example.com": {"ssh_hostname": "192.0.2.1", "config_directory": f"/etc/postfix-{name}"}
+        for name in ("in", "out")
+    }
+    fleet = inventory(instances)
+    assert len(declared(fleet, list(fleet)).desired) == 2
+
+
+def test_the_dns_is_asked_once_and_what_it_says_is_told() -> None:
+    with name_server({("inside.example.org", "MX"): ["10 mx2.example.com."]}) as (resolver, asked):
+        fleet = inventory(
+            {"mx1.example.com": {}, "mx2.example.com": {}},
+            all={"relay_domains": {"a.example": "smtp:inside.example.org", "b.example": "smtp:unknown.example"}},
+        )
+        with pytest.raises(DeclarationError) as raised:
+            declared(fleet, list(fleet), lambda names: mail_hosts(names, resolver))
+    assert "leads by the MX of inside.example.org to mx2.example.com, which is mx2.example.com" in str(raised.value)
+    assert "unknown.example" not in str(raised.value)
+    assert asked.count(("inside.example.org", "MX")) == 1
+
+
+def test_warnings_are_told_of_the_hosts_they_are_for_and_stop_nothing() -> None:
+    fleet = inventory(
+        {"mx1.example.com": {}, "mx2.example.com": {"mynetworks": ["8.8.8.0/24"]}},
+        override={},
+    )
+    found = declared(fleet, list(fleet))
+    assert found.warnings_of("mx1.example.com") == ()
+    (warning,) = found.warnings_of("mx2.example.com")
+    assert "is a public range" in warning
+    goal = Declared(fleet, list(fleet))
+    state = goal.desired["mx2.example.com"]
+    plan = goal.plan("mx2.example.com", observed(state))
+    assert isinstance(plan, Plan)
+    assert plan.is_empty
+    assert plan.warnings == (warning,)
+
+
+def test_a_nearly_key_is_told_wherever_it_stands() -> None:
+    text = message(
+        inventory(
+            {"mx1.example.com": {"alias": {}, "alias_program": []}},
+            override={"mynetwork": []},
+            nobody=([], {"relay_domain": {}}),
+        )
+    )
+    assert "--data: mynetwork = []: no such key; did you mean mynetworks?" in text
+    assert "the inventory, host mx1.example.com: alias_program = []: no such key; did you mean alias_programs?" in text
+    assert "group_data of the group nobody: relay_domain = {}: no such key; did you mean relay_domains?" in text

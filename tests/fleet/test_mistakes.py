@@ -1,0 +1,127 @@
+"""Mistakes in a declaration reach no host: all of them are told at once, before anything is sent."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from lab.hosts import Host
+from tests.fleet.controller import Controller, Result, private_names, tree
+
+HOP = "smtp:[10.1.0.2]"
+
+
+class Mistake(NamedTuple):
+    """A key of group_data, an entry of it or the whole as somebody got it wrong, and what is told of that."""
+
+    key: str
+    wrong: Any
+    told: str
+
+
+MISTAKES = [
+    Mistake("relay_domains", {"exa mple.com": HOP}, "expected a domain name such as example.com"),
+    Mistake("relay_domains", {"a" * 64 + ".example": HOP}, "each label of 63 characters at most, found 64"),
+    Mistake("relay_domains", {"A.Example.": HOP, "a.example": HOP}, "names a.example twice, first as 'A.Example.'"),
+    Mistake("relay_domains", {"bücher.example": HOP, "xn--bcher-kva.example": HOP}, "xn--bcher-kva.example twice"),
+    Mistake("relay_domains", {"co.uk": HOP}, "is a public suffix"),
+    Mistake("relay_domains", {"mx1.lab.test": HOP}, "is this host's own name"),
+    Mistake("relay_domains", {"localhost.lab.test": HOP}, "is a name of this host, which is delivered here"),
+    Mistake("relay_domains", {"*.wild.example": HOP}, "subdomains are relayed by relay_subdomains = True"),
+    Mistake("relay_domains", {"b.example": "10.1.0.2"}, 'expected "transport:next-hop"'),
+    Mistake("relay_domains", {"c.example": "smtp:10.1.0.2"}, "expected brackets around an address"),
+    Mistake("relay_domains", {"d.example": "smtp:[2001:db8::1]"}, 'expected "[ipv6:2001:db8::1]"'),
+    Mistake("relay_domains", {"e.example": "smtp:[10.1.0.2]:99999"}, "expected a port from 1 to 65535, found 99999"),
+    Mistake("relay_domains", {"f.example": "smtp:[mx2.lab.test]"}, "is mx2.lab.test, a host of this fleet: a loop"),
+    Mistake("relay_domains", {"g.example": "smtp:a.example"}, "leads back to a.example by its MX, which is this fleet"),
+    Mistake("mynetworks", ["10.1.2.3/8"], "did you mean 10.0.0.0/8?"),
+    Mistake("mynetworks", ["0.0.0.0/0"], "would relay for a large part of the internet"),
+    Mistake("mynetworks", ["::/0"], "of /19 at the widest"),
+    Mistake("mynetworks", ["11.0.0.0/8", "12.0.0.0/8"], "no more in all than a /8 has"),
+    Mistake("mynetworks", ["192.168.1.0/24", "!192.168.0.0/16"], "is not trusted, as !192.168.0.0/16 excludes all"),
+    Mistake("aliases", {"a@b.example": "root"}, "expected a local name without @"),
+    Mistake("aliases", {"loop": "pool", "pool": "loop"}, "leads back to loop"),
+    Mistake("aliases", {"prog": "|/bin/cat"}, "if that is meant: alias_programs = ['prog']"),
+    Mistake("aliases", {"postmaster": "/dev/null"}, "mail for postmaster is thrown away"),
+    Mistake("relay_domain", {}, "no such key; did you mean relay_domains?"),
+    Mistake("rollout", {"waves": ["canery"]}, "wave 'canery': expected a group of the inventory"),
+]
+
+
+def everything_wrong() -> dict[str, Any]:
+    """Return one declaration with all mistakes."""
+    declared: dict[str, Any] = {}
+    for key, wrong, _ in MISTAKES:
+        if isinstance(wrong, dict):
+            declared.setdefault(key, {}).update(wrong)
+        else:
+            declared.setdefault(key, []).extend(wrong)
+    return declared
+
+
+class Ended(NamedTuple):
+    """How the run with all mistakes ended, and the hosts before and after it."""
+
+    result: Result
+    declared: Path
+    before: list[tuple[str, set[str]]]
+    after: list[tuple[str, set[str]]]
+
+
+@pytest.fixture(scope="module")
+def _kept() -> list[Ended]:
+    return []
+
+
+@pytest.fixture
+def ended(request: pytest.FixtureRequest, _kept: list[Ended]) -> Ended:
+    """The run with all mistakes, made once."""
+    if not _kept:
+        controller: Controller = request.getfixturevalue("controller")
+        hosts = controller.fleet.hosts
+        before = list(map(_seen, hosts))
+        controller.declare(**everything_wrong())
+        result = controller.run("-y")
+        _kept.append(Ended(result, controller.group_data / "all.py", before, list(map(_seen, hosts))))
+    return _kept[0]
+
+
+def _seen(host: Host) -> tuple[str, set[str]]:
+    return tree(host), private_names(host)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.told)
+def test_a_mistake_is_told_with_all_the_others(ended: Ended, mistake: Mistake) -> None:
+    lines = [line for line in ended.result.log.splitlines() if mistake.told in line]
+    assert lines, ended.result.log
+    assert f"{ended.declared}:" in lines[0]
+    assert f": {mistake.key}" in lines[0]
+
+
+def test_no_host_was_touched(ended: Ended) -> None:
+    assert ended.result.status == 1
+    assert "problems; nothing was touched on any host" in ended.result.log
+    assert "Traceback" not in ended.result.everything
+    assert ended.after == ended.before
+
+
+def test_warnings_stand_in_the_review_also_of_hosts_that_are_as_declared(controller: Controller) -> None:
+    controller.declare(mynetworks=["127.0.0.0/8", "10.1.0.2/32", "8.8.8.0/24"])
+    controller.roll_out()
+    result = controller.run("--dry")
+    assert "0 to change, 3 as declared" in result.said
+    assert "warning: mynetworks[2] = '8.8.8.0/24': is a public range: each host in it may send mail" in result.said
+    assert result.said.count("is a public range") == 1
+
+
+def test_host_keys_that_are_not_read_to_their_end_stop_a_run_before_it_connects(
+    controller: Controller, tmp_path: Path
+) -> None:
+    keys = tmp_path / "known_hosts"
+    keys.write_text(f"# ours\n@revoked * ssh-rsa AAAA\n{controller.fleet.known_hosts.read_text()}")
+    for command in (("deploy.py", "--dry"), ("mailproxy.rollback",)):
+        result = controller.call(*command, "--data", f"ssh_known_hosts_file={keys}")
+        assert result.status == 1
+        assert f"{keys}:2: ssh_known_hosts_file = '@revoked * ssh-rsa AAAA': @revoked is not understood" in result.log
+        assert "Connected" not in result.log
+        assert "Traceback" not in result.everything
