@@ -15,7 +15,16 @@ from mailproxy.observed import ObservedState
 from mailproxy.order import bridged, renames
 from mailproxy.probe import Probes, probes
 from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
-from mailproxy.service import NOTHING, Service, effective, is_applied, served_anew, service
+from mailproxy.service import (
+    DISABLED,
+    NOTHING,
+    Service,
+    effective,
+    is_applied,
+    served_anew,
+    service,
+    warnings_of_instance,
+)
 from mailproxy.syntax import main_cf_parameters, table_entries
 
 # The files that make up an indexed table, by type (DATABASE_README).
@@ -130,7 +139,10 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         drops=_drops(table_type, observed),
         is_managed=observed.is_managed,
         repairs=tuple(repairs_of(observed)),
-        warnings=tuple(_warnings(desired, observed)),
+        warnings=(
+            *_warnings(desired, observed),
+            *warnings_of_instance(main_cf_parameters(contents["main.cf"].text), observed),
+        ),
     )
     if plan.is_empty:
         return plan
@@ -153,7 +165,10 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         loaded={**wanted, **observed.postfix.kept, TABLE_TYPE: table_type},
         # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
         checks_main_cf="main.cf" in changed or observed.manifest is None,
-        probes=probes(found, main_cf_parameters(contents["main.cf"].text), observed.journal is not None),
+        probes=dataclasses.replace(
+            probes(found, main_cf_parameters(contents["main.cf"].text), observed.journal is not None),
+            serves=action != DISABLED,
+        ),
     )
 
 

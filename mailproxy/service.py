@@ -1,11 +1,11 @@
 """What makes Postfix read a change, and why: observed x desired -> Service."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from mailproxy.observed import BEFORE_MAIN_CF, ObservedState
-from mailproxy.render import Content
+from mailproxy.render import Content, HostPostfix
 from mailproxy.syntax import main_cf_parameters
 
 Action = Literal["none", "reload", "restart", "start"]
@@ -25,12 +25,15 @@ class Service:
 
 
 NOTHING = Service("none", "nothing changes")
+DISABLED = Service("none", "this instance is disabled and does not run")
 
 
 def service(
     contents: Mapping[str, Content], changed: Collection[str], wanted: Mapping[str, str], observed: ObservedState
 ) -> Service:
     """Return what is to be done: changed names the files that are replaced, wanted is what effective() returns."""
+    if not observed.running and is_disabled(main_cf_parameters(contents["main.cf"].text), observed.postfix):
+        return DISABLED
     if not observed.running:
         return Service("start", "Postfix is not running")
     if not observed.has_usable_main_cf:
@@ -60,12 +63,34 @@ def service(
 
 def served_anew(found: Service) -> Service:
     """Return what is to be done where routes go: sessions from before a reload still accept mail for their domains."""
-    return Service("reload", "routes go, and no session from before may need them") if found.action == "none" else found
+    if found.action != "none" or found == DISABLED:
+        return found
+    return Service("reload", "routes go, and no session from before may need them")
+
+
+def is_disabled(parameters: Mapping[str, str], postfix: HostPostfix) -> bool:
+    """Whether a main.cf with these parameters is that of one of several instances, and one that is not to be started.
+
+    The primary instance counts as one of several from "postmulti -e init" on (postmulti(1)).
+    """
+    is_one_of_several = postfix.is_secondary or bool(parameters.get("multi_instance_wrapper"))
+    return is_one_of_several and parameters.get("multi_instance_enable", "no").lower() == "no"
 
 
 def is_applied(observed: ObservedState) -> bool:
     """Whether the journal says that its change went live as a whole, with a manifest, and only waits to be proven."""
     return observed.journal is not None and "applied" in observed.journal and observed.manifest is not None
+
+
+def warnings_of_instance(parameters: Mapping[str, str], observed: ObservedState) -> Iterator[str]:
+    """Yield that an instance is disabled by a main.cf with these parameters."""
+    if is_disabled(parameters, observed.postfix):
+        state = (
+            "it runs all the same, and will not after the host's next start"
+            if observed.running
+            else "it is not started"
+        )
+        yield f"this instance is disabled (multi_instance_enable = no): {state}"
 
 
 def _before(observed: ObservedState) -> dict[str, str]:
