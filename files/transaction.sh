@@ -72,9 +72,20 @@ has_others() {
     ! is_primary || [ -n "$(postconf -c "$PWD" -h multi_instance_directories)" ]
 }
 
-# alone ACTION - start or stop this instance, and no other. Debian has a unit for each, and a program that fills the jail
-# of its daemons before it starts.
+# alone ACTION - start or stop this instance, and no other. At the same moment another one may be about to give up the
+# addresses that this one is to listen on.
 alone() {
+    tries=10
+    until alone_at_once "$1"; do
+        [ "$1" = start ] && [ "$tries" -gt 0 ] || return
+        tries=$((tries - 1))
+        sleep 1
+    done
+}
+
+# alone_at_once ACTION - do that without waiting for anybody. Debian has a unit for each instance, and a program that
+# fills the jail of its daemons before it starts.
+alone_at_once() {
     name=$(postconf -c "$PWD" -h multi_instance_name)
     ! is_primary || name=-
     if [ -n "$name" ] && ! is_disabled && [ -d /run/systemd/system ] && systemctl cat "postfix@$name" >/dev/null 2>&1; then
@@ -120,16 +131,16 @@ stop() {
     wait_for no
 }
 
-# serve none|reload|restart|start - make Postfix read what is live. A stopped Postfix is always started, but an instance
-# that is disabled; and one that this change has started is stopped again where it is disabled without it.
+# serve none|reload|restart|start|stop - make Postfix read what is live. A stopped Postfix is always started, but an
+# instance that is disabled. On the way back the same actions are asked for: what the change started is stopped where it
+# is disabled without it, and what it was to stop goes on.
 serve() {
     action=$1
     if ! master_runs "$daemons"; then
         ! is_disabled || return 0
         action=start
-    elif [ "$action" = start ]; then
-        action=restart
-        ! is_disabled || action=stop
+    elif [ "$action" = start ] || [ "$action" = stop ]; then
+        if is_disabled; then action=stop; else action=restart; fi
     fi
     case $action in
         none) return 0 ;;

@@ -16,7 +16,7 @@ _ALL = {"all", "loopback-only"}
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the inventory: where SSH goes, what its main_cf declares, its directory ("" where none is declared)."""
+    """One entry of the inventory: where SSH goes, what main_cf declares, its directory ("" where none is declared)."""
 
     name: str
     reached_at: tuple[str, str]
