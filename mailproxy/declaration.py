@@ -70,7 +70,8 @@ def _collisions(inventory: Inventory, desired: Mapping[str, DesiredState]) -> It
     for name, state in desired.items():
         host = inventory.get_host(name)
         reached_at = (str(host.data.get("ssh_hostname") or name), str(host.data.get("ssh_port") or 22))
-        entries.append(Entry(name, reached_at, str(_value(host, DIRECTORY) or ""), state.main_cf))
+        parameters = {**state.main_cf, "myhostname": state.myhostname}
+        entries.append(Entry(name, reached_at, str(_value(host, DIRECTORY) or ""), parameters))
     for name, problem in collisions(entries):
         yield inventory.get_host(name), problem
 

@@ -16,7 +16,7 @@ _ALL = {"all", "loopback-only"}
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the inventory: where SSH goes, what main_cf declares, its directory ("" where none is declared)."""
+    """One entry of the inventory: where SSH goes, its directory ("" where none is declared), what main_cf is to say."""
 
     name: str
     reached_at: tuple[str, str]
@@ -32,9 +32,9 @@ def plain_directory(value: object) -> str:
 
 
 def interfaces(parameters: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the addresses and names that inet_interfaces gives, less the loopback and references to parameters."""
-    words = parameters.get("inet_interfaces", "").replace(",", " ").split()
-    named = [word.strip("[]") for word in words if word not in _ALL and "$" not in word]
+    """Return the addresses and names that inet_interfaces gives, less the loopback and what it refers to besides
+    $myhostname."""
+    named = [word.strip("[]") for word in _words(parameters) if word not in _ALL and "$" not in word]
     return tuple(name for name in named if not _is_loopback(name))
 
 
@@ -56,7 +56,8 @@ def collisions(entries: Sequence[Entry]) -> Iterator[tuple[str, Problem]]:
 def _listening(together: Sequence[Entry]) -> Iterator[tuple[str, Problem]]:
     """Yield those of several that would listen on all addresses of their host."""
     for entry in together if len(together) > 1 else ():
-        if _listens(entry) and (_ALL & set(_words(entry)) or not _words(entry)):
+        words = set(_words(entry.main_cf))
+        if _listens(entry) and (_ALL & words or not words):
             others = ", ".join(other.name for other in together if other is not entry)
             reason = f"shares its host with {others}; expected the addresses that are its own, such as 192.0.2.12"
             found = repr(entry.main_cf["inet_interfaces"]) if "inet_interfaces" in entry.main_cf else "nothing"
@@ -67,14 +68,19 @@ def _shared(one: Entry, other: Entry) -> Iterator[tuple[str, Problem]]:
     if one.directory == other.directory:
         reason = f"is that of {one.name} too, which is reached at the same address; expected another instance"
         yield other.name, Problem(DIRECTORY, repr(other.directory), reason)
-    both = set(_words(one)) & set(_words(other)) - _ALL
+    both = {word for word in set(_words(one.main_cf)) & set(_words(other.main_cf)) - _ALL if "$" not in word}
     if both and _listens(one) and _listens(other):
         reason = f"{one.name}, on the same host, listens on {', '.join(sorted(both))} too; expected other addresses"
         yield other.name, Problem("main_cf['inet_interfaces']", repr(other.main_cf["inet_interfaces"]), reason)
 
 
-def _words(entry: Entry) -> list[str]:
-    return entry.main_cf.get("inet_interfaces", "").replace(",", " ").lower().split()
+def _words(parameters: Mapping[str, str]) -> list[str]:
+    text = re.sub(
+        r"\$(myhostname\b|\{myhostname\}|\(myhostname\))",
+        parameters.get("myhostname", "$"),
+        parameters.get("inet_interfaces", ""),
+    )
+    return text.replace(",", " ").lower().split()
 
 
 def _listens(entry: Entry) -> bool:

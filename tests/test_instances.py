@@ -91,6 +91,15 @@ def test_an_instance_that_does_not_listen_takes_nothing() -> None:
     declared(inventory, list(inventory))
 
 
+def test_instances_may_listen_on_the_addresses_of_their_names() -> None:
+    by_name = {"main_cf": {"inet_interfaces": "$myhostname"}}
+    inventory = fleet({**PRIMARY, **by_name}, {**SECOND, **by_name})
+    declared(inventory, list(inventory))
+    assert interfaces({"inet_interfaces": "${myhostname}, $x", "myhostname": "a.example"}) == ("a.example",)
+    same = message(fleet({**PRIMARY, **by_name, "myhostname": "mx1-out.example.com"}, {**SECOND, **by_name}))
+    assert "mx1.example.com, on the same host, listens on mx1-out.example.com too" in same
+
+
 def test_an_almost_right_key_is_told() -> None:
     assert "config_directry = '/x': no such key; did you mean config_directory?" in message(
         fleet(PRIMARY, {**PRIMARY, "ssh_hostname": "192.0.2.12", "config_directry": "/x"})
