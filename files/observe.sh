@@ -212,9 +212,9 @@ prefixed() {
 # which knows of all others (postmulti(1)). Names of instances begin with "postfix-".
 enter_instance() {
     known=$(postconf -c "$2" -h multi_instance_directories 2>/dev/null) || :
-    first=
+    name=${1##*/} first=
     [ -n "$known" ] || first='postmulti -e init && '
-    way="${first}postmulti -I postfix-$(basename "$1" | sed 's/^postfix-//') -G mta -e"
+    way="${first}postmulti -I postfix-${name#postfix-} -G mta -e"
     [ -d "$1" ] || unreadable "there is no instance $1; to make one: $way create config_directory=$1"
     printf '%s\n' "$known" | split | grep -qxF -e "$1" ||
         unreadable "$1 is no instance that postmulti knows (multi_instance_directories in $2/main.cf); to make it one: $way import config_directory=$1"
