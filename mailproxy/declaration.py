@@ -13,6 +13,7 @@ from pyinfra.api.arguments import all_argument_meta
 from mailproxy.check import checked, member
 from mailproxy.domain_file import relay_domains_of_file
 from mailproxy.fleet_check import Fleet, Found, loops, nearly_a_group, same_addresses, same_names, unbracketed
+from mailproxy.instances import DIRECTORY, Entry, collisions, plain_directory
 from mailproxy.model import DesiredState
 from mailproxy.next_hops import spelled_host
 from mailproxy.places import Places, data_of_group, listed_twice, of_command_line
@@ -82,7 +83,8 @@ def examined(
         state = checked(given)
         for place, problem in of_file:
             add(host, problem, place=place)
-        for problem in (*_misspelled(host), *state.problems, *_rollout_problems(host, groups, hosts[0])):
+        of_fleet = (*_rollout_problems(host, groups, hosts[0]), *_directory_problems(host))
+        for problem in (*_misspelled(host), *state.problems, *of_fleet):
             add(host, problem)
         for problem in state.warnings:
             add(host, problem, is_warning=True)
@@ -108,6 +110,14 @@ def _between(
     yield from loops(Fleet(members, looked_up))
     yield from same_names(hosts)
     yield from same_addresses({name: _way_to(host) for name, host in hosts.items()})
+    for name, problem in collisions([_entry(hosts[name], state) for name, state in desired.items()]):
+        yield Found(problem, (name,))
+
+
+def _entry(host: Host, state: DesiredState) -> Entry:
+    reached_at = (str(host.data.get("ssh_hostname") or host.name), str(host.data.get("ssh_port") or 22))
+    parameters = {**state.main_cf, "myhostname": state.myhostname}
+    return Entry(host.name, reached_at, str(_value(host, DIRECTORY) or ""), parameters)
 
 
 def _addresses(host: Host) -> list[str]:
@@ -141,6 +151,28 @@ def _of_inventory(inventory: Inventory, places: Places) -> Iterator[Mistake]:
         for key, value in data.items():
             if meant := _meant(key):
                 yield Mistake(places.of_group(group, key, value), Problem(key, shown(value), _no_key(meant)), ())
+
+
+def config_directory(host: Host) -> str:
+    """Return which instance of a host's Postfix an entry of the inventory is, "" for the one that is compiled in.
+
+    Raises DeclarationError where that cannot be one: it is needed also where nothing else of a declaration is.
+    """
+    problems = _directory_problems(host)
+    if problems:
+        raise DeclarationError(_report([Mistake(source_of(host, DIRECTORY), one, (host.name,)) for one in problems], 1))
+    return str(_value(host, DIRECTORY) or "")
+
+
+def _directory_problems(host: Host) -> tuple[Problem, ...]:
+    value = _value(host, DIRECTORY)
+    if value is None:
+        return ()
+    try:
+        plain_directory(value)
+    except ValueError as error:
+        return (Problem(DIRECTORY, repr(value), str(error)),)
+    return ()
 
 
 def declared_rollout(inventory: Inventory, hosts: Sequence[Host]) -> Rollout:
@@ -234,9 +266,10 @@ def _misspelled(host: Host) -> Iterator[Problem]:
 @lru_cache(maxsize=4096)
 def _meant(key: str) -> str:
     """Return the key of ours that one nearly is, '' for ours and for those of others."""
-    if key in KEYS or key.startswith(("_", "ssh_")):
+    ours = (*KEYS, DIRECTORY)
+    if key in ours or key.startswith(("_", "ssh_")):
         return ""
-    return next(iter(difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85)), "")
+    return next(iter(difflib.get_close_matches(key, ours, n=1, cutoff=0.85)), "")
 
 
 def _no_key(meant: str) -> str:

@@ -40,12 +40,13 @@ def mail_hosts(names: Iterable[str], resolver: dns.resolver.Resolver | None = No
 
 
 def _exchangers(resolver: dns.resolver.Resolver, name: str) -> list[str]:
-    return [str(record.exchange).removesuffix(".").lower() for record in _records(resolver, name, dns.rdatatype.MX)]
+    records = _records(resolver, name, dns.rdatatype.MX)
+    return sorted(str(record.exchange).removesuffix(".").lower() for record in records)
 
 
 def _addresses(resolver: dns.resolver.Resolver, host: str) -> list[str]:
     kinds = (dns.rdatatype.A, dns.rdatatype.AAAA)
-    return [str(record.address) for kind in kinds for record in _records(resolver, host, kind)]
+    return sorted(str(record.address) for kind in kinds for record in _records(resolver, host, kind))
 
 
 def _records(resolver: dns.resolver.Resolver, name: str, kind: dns.rdatatype.RdataType) -> list[dns.resolver.Answer]:

@@ -1,6 +1,7 @@
 """Where a key is declared: host and key -> file and line, as far as they can be known."""
 
 import ast
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ def places_of(inventory: Path | None, folders: Sequence[str]) -> Places:
 def named_folders() -> list[str]:
     """Return what --group-data names on the command line of pyinfra."""
     given, named = sys.argv[1:], []
-    for argument, value in zip(given, [*given[1:], ""], strict=True):
+    for argument, value in itertools.pairwise([*given, ""]):
         if argument.startswith("--group-data="):
             named.append(argument.partition("=")[2])
         elif argument == "--group-data":

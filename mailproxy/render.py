@@ -106,6 +106,11 @@ class HostPostfix:
         """Whether a parameter of WHERE_KNOWN has a default there."""
         return parameter in self.defaults
 
+    @property
+    def is_secondary(self) -> bool:
+        """Whether it is another instance than the one whose configuration directory is compiled in."""
+        return self.config_directory != self.defaults.get("config_directory", self.config_directory)
+
 
 def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
     """Return the managed files by name."""

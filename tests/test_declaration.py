@@ -201,8 +201,12 @@ def test_all_mistakes_between_hosts_are_told_along_with_the_rest() -> None:
 
 def test_two_instances_of_a_host_share_its_address() -> None:
     instances = {
-        f"mx1-{name}.example.com": {"ssh_hostname": "192.0.2.1", "config_directory": f"/etc/postfix-{name}"}
-        for name in ("in", "out")
+        f"mx1-{name}.example.com": {
+            "ssh_hostname": "192.0.2.1",
+            "config_directory": f"/etc/postfix-{name}",
+            "main_cf": {"inet_interfaces": address},
+        }
+        for name, address in (("in", "192.0.2.1"), ("out", "192.0.2.2"))
     }
     fleet = inventory(instances)
     assert len(declared(fleet, list(fleet)).desired) == 2
