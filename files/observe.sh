@@ -208,8 +208,6 @@ prefixed() {
 }
 
 command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed?"
-uid=$(id -u)
-[ "$uid" = 0 ] || unreadable "runs as uid $uid, expected root: connect as root, or set _sudo or _doas"
 # Compiled in, so that a broken main.cf hides nothing.
 defaults=$(postconf -d mail_version config_directory daemon_directory default_database_type \
     inet_interfaces inet_protocols parent_domain_matches_subdomains) || unreadable "postconf -d failed: $(postconf -d mail_version 2>&1 | tr '\n' ' ')"

@@ -14,6 +14,7 @@ from pyinfra.api.arguments import all_argument_meta
 from mailproxy.check import Problem, validated
 from mailproxy.model import DesiredState
 from mailproxy.rollout import Rollout, waves
+from mailproxy.secret import names_secret
 from mailproxy.stop import StopError
 
 KEYS = tuple(DesiredState.model_fields)
@@ -162,7 +163,7 @@ def _misspelled(host: Host) -> Iterator[Problem]:
     for key, value in _own_data(host).items():
         if key.startswith("ssh_") or (key.startswith("_") and key in all_argument_meta):
             reason = f"pyinfra does not look for it in a file named after a host; put it into the inventory, at {host}"
-            yield Problem(key, repr(value)[:80], reason)
+            yield Problem(key, "(not shown)" if names_secret(key) else repr(value)[:80], reason)
     for key, value in {**host.data.dict(), **_own_data(host)}.items():
         if key not in KEYS and not key.startswith(("_", "ssh_")):
             for meant in difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85):
