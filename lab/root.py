@@ -43,7 +43,18 @@ DEBIAN12 = Kind(
     name="debian12",
     suite="bookworm",
     # mksh: the programs under files/ are run under it as well, as they would be on OpenBSD.
-    packages=("openssh-server", "postfix", "sudo", "iproute2", "tini", "busybox", "procps", "mksh", "libfaketime"),
+    packages=(
+        "openssh-server",
+        "postfix",
+        "sudo",
+        "iproute2",
+        "tini",
+        "busybox",
+        "procps",
+        "mksh",
+        "libfaketime",
+        "opendoas",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""How our programs come to be root on a host: files/enter.sh finds the way, and pyinfra does not look for one of its own.
+"""How our programs come to be root on a host: files/enter.sh finds the way, and pyinfra looks for none of its own.
 
 pyinfra would put a password for sudo into a script in /tmp, and into the arguments of a process.
 """

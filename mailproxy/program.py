@@ -25,10 +25,10 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-# Every command line on a host is "sh -c" and this, whoever runs it and whatever for: the programs come on standard input.
-# So sudoers and doas.conf can name it, logs stay short, and every login shell can read it, as it is one line. What comes
-# before the mark is nobody's: a password that sudo did not ask for. By its beginning processes are recognised as ours
-# (common.sh, is_at_work).
+# Every command line on a host is "sh -c" and this, whoever runs it and whatever for: the program comes on standard
+# input. So sudoers and doas.conf can name it, logs stay short, and every login shell can read it, as it is one line.
+# What comes before the mark is nobody's: a password that sudo did not ask for. By its beginning processes are
+# recognised as ours (common.sh, is_at_work).
 _MARK = "mailproxy-begins"
 LOADER = f'PRIVATE=.mailproxy; while read -r line; do case $line in {_MARK}) read -r line; eval "$line"; esac; done'
 # What the loader reads first: it takes so many bytes of a program and none of what follows. A program is ASCII, so that

@@ -1,5 +1,6 @@
 """What is read of the hosts of one pyinfra run."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,15 +11,21 @@ from pyinfra.api.facts import get_fact
 
 from mailproxy.facts import MailService, Observation
 from mailproxy.observed import ObservedState, Unread
-from mailproxy.privilege import left_to_us, sudo_password
+from mailproxy.privilege import left_to_us, refuse_what_is_seen, sudo_password
 from mailproxy.program import command, sent
 from mailproxy.remote import time_limit
+from mailproxy.ssh import refuse_unsafe_connections
 
 
 class Reading:
-    """The observed state of each host of a run, as far as it has come: hosts that cannot be reached are unread."""
+    """The observed state of each host of a run, as far as it has come: hosts that cannot be reached are unread.
+
+    Raises StopError where connections would be unsafe, or give a password away.
+    """
 
     def __init__(self, state: State):
+        refuse_what_is_seen(state, sys.argv[1:])
+        refuse_unsafe_connections(state)
         self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
         active = set(state.inventory.get_active_hosts())
         self._found: dict[str, ObservedState | Unread] = {

@@ -25,7 +25,6 @@ from mailproxy.holder import is_stale, this_process
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.options import Options, options
 from mailproxy.plan import Plan
-from mailproxy.privilege import refuse_what_is_seen
 from mailproxy.program import programs_digest
 from mailproxy.reading import Reading
 from mailproxy.review import Outcome, Review, review
@@ -57,7 +56,6 @@ class Run:
     def __init__(self, state: State, make_goal: Callable[[Inventory, Sequence[Host]], Goal] = Declared):
         self.state = state
         self.options = _options(state)
-        refuse_what_is_seen(state, sys.argv[1:])
         self.group_data = _group_data_directories()
         self.reading = Reading(state)
         self.hosts = self.reading.hosts
