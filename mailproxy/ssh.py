@@ -4,13 +4,26 @@ pyinfra has connected by then; it asks nobody before.
 """
 
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pyinfra.api import Host, State
 from pyinfra.connectors.ssh import SSHConnector
-from pyinfra.connectors.sshuserclient.client import SSHClient, get_ssh_config
+from pyinfra.connectors.sshuserclient.client import SSHClient
+from pyinfra.connectors.sshuserclient.config import SSHConfig
 
 from mailproxy.stop import StopError
+
+
+class _Unexpanded(SSHConfig):
+    """An ssh_config as it is written: paramiko would ask the DNS for the name of this machine, to put it in for %l.
+
+    Meanwhile gevent would go on with other hosts, each of which would begin a run of its own.
+    """
+
+    def _tokenize(self, config: Any, target_hostname: str, key: str, value: str) -> str:
+        return value
 
 
 def refuse_unsafe_connections(state: State) -> None:
@@ -38,11 +51,11 @@ def _problems(host: Host) -> Iterator[str]:
 def _problems_on_the_way(host: Host) -> Iterator[str]:
     """Yield what is wrong with the jump hosts, of whom pyinfra knows only what ssh_config says."""
     jump = _ssh_config(host).get("proxyjump", "none")
-    known = get_ssh_config(host.data.get("ssh_config_file"))
+    known = _ssh_config_of(_file(host))
     for hop in jump.split(",") if jump != "none" else ():
         name, _ = SSHClient.derive_shorthand(known, hop)
         config = known.lookup(name)
-        where = f"jump host {name} in {host.data.get('ssh_config_file') or '~/.ssh/config'}"
+        where = f"jump host {name} in {_file(host)}"
         if config.get("stricthostkeychecking") != "yes":
             yield f"{where}: expected StrictHostKeyChecking yes"
         if config.get("forwardagent", "no") != "no":
@@ -53,5 +66,17 @@ def _problems_on_the_way(host: Host) -> Iterator[str]:
 
 def _ssh_config(host: Host) -> dict[str, Any]:
     """Return what the ssh_config that pyinfra reads for a host says of it."""
-    config = get_ssh_config(host.data.get("ssh_config_file"))
-    return dict(config.lookup(host.data.get("ssh_hostname") or host.name)) if config else {}
+    return dict(_ssh_config_of(_file(host)).lookup(host.data.get("ssh_hostname") or host.name))
+
+
+def _file(host: Host) -> str:
+    return host.data.get("ssh_config_file") or "~/.ssh/config"
+
+
+@cache
+def _ssh_config_of(file: str) -> SSHConfig:
+    config, path = _Unexpanded(), Path(file).expanduser()
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            config.parse(lines)  # type: ignore[no-untyped-call]
+    return config
