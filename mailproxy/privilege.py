@@ -23,9 +23,9 @@ def sudo_password(host: Host) -> str | None:
     return None if given in (None, "") else str(given)
 
 
-def refuse_what_is_seen(state: State, arguments: list[str]) -> None:
+def refuse_what_is_seen(state: State) -> None:
     """Raise StopError for a password that pyinfra would show to others: in the arguments of a process, or in a file."""
-    if any(_PASSWORD in argument.partition("=")[0] for argument in arguments):
+    if _PASSWORD in state.inventory.get_override_data():
         raise StopError(
             f"--data {_PASSWORD}=...: everybody on this machine sees it in the list of processes; nothing was touched. "
             "Expected --same-sudo-password, which asks for it, or an inventory that has it from elsewhere (docs/ssh.md)"

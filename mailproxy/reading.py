@@ -1,6 +1,5 @@
 """What is read of the hosts of one pyinfra run."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +23,7 @@ class Reading:
     """
 
     def __init__(self, state: State):
-        refuse_what_is_seen(state, sys.argv[1:])
+        refuse_what_is_seen(state)
         refuse_unsafe_connections(state)
         self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
         active = set(state.inventory.get_active_hosts())
