@@ -151,6 +151,9 @@ def controller_files() -> set[str]:
 def test_the_whole_main_job_with_nothing_more_than_the_one_line_leaves_nothing_behind(accounts: Accounts) -> None:
     controller, fleet = accounts.controller, accounts.fleet
     before, before_here = [files(host) for host in fleet.hosts], controller_files()
+    for host, way in zip(fleet.hosts, ("sudo -n", "sudo -n", "doas -n"), strict=True):
+        for other in ("id", "/bin/sh", "/bin/sh -c id"):
+            assert host.run(["su", "deploy", "-c", f"{way} {other}"], check=False).returncode
     with Watch(PASSWORD) as watch:
         first = controller.run("--dry")
         assert "3 to change" in first.said, first.everything
