@@ -127,7 +127,10 @@ def test_agent_forwarding_is_refused_on_hosts_and_on_the_way_to_them(tmp_path: P
     config = tmp_path / "ssh_config"
     # Of the host itself: pyinfra's ssh_forward_agent, which is off, wins over it.
     config.write_text("Host mx?.example.com\n ForwardAgent yes\n")
-    refuse_unsafe_connections(state({**SAFE, "ssh_config_file": str(config)}))
+    run_of_two = state({**SAFE, "ssh_config_file": str(config)})
+    refuse_unsafe_connections(run_of_two)
+    for host in run_of_two.inventory:
+        assert host.connector.make_paramiko_kwargs()["_pyinfra_ssh_forward_agent"] is False
     config = tmp_path / "with_jump"
     config.write_text("Host *\n ForwardAgent yes\nHost mx?.example.com\n ProxyJump me@gate:2222\n")
     said = refusal(**SAFE, ssh_config_file=str(config))
