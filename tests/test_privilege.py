@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pyinfra.api import Config, Inventory, State
+from pyinfra.connectors.ssh import SSHConnector
 
 from mailproxy.privilege import left_to_us, refuse_what_is_seen, sudo_password
 from mailproxy.program import LOADER, command, parts, sent
@@ -130,6 +131,7 @@ def test_agent_forwarding_is_refused_on_hosts_and_on_the_way_to_them(tmp_path: P
     run_of_two = state({**SAFE, "ssh_config_file": str(config)})
     refuse_unsafe_connections(run_of_two)
     for host in run_of_two.inventory:
+        assert isinstance(host.connector, SSHConnector)
         assert host.connector.make_paramiko_kwargs()["_pyinfra_ssh_forward_agent"] is False
     config = tmp_path / "with_jump"
     config.write_text("Host *\n ForwardAgent yes\nHost mx?.example.com\n ProxyJump me@gate:2222\n")
