@@ -151,9 +151,6 @@ def controller_files() -> set[str]:
 def test_the_whole_main_job_with_nothing_more_than_the_one_line_leaves_nothing_behind(accounts: Accounts) -> None:
     controller, fleet = accounts.controller, accounts.fleet
     before, before_here = [files(host) for host in fleet.hosts], controller_files()
-    for host, way in zip(fleet.hosts, ("sudo -n", "sudo -n", "doas -n"), strict=True):
-        for other in ("id", "/bin/sh", "/bin/sh -c id"):
-            assert host.run(["su", "deploy", "-c", f"{way} {other}"], check=False).returncode
     with Watch(PASSWORD) as watch:
         first = controller.run("--dry")
         assert "3 to change" in first.said, first.everything
@@ -175,6 +172,9 @@ def test_the_whole_main_job_with_nothing_more_than_the_one_line_leaves_nothing_b
         assert private_names(host) == AT_REST
         assert {path for path, trace in files(host).items() if was.get(path) != trace and not is_ours(path)} == set()
     assert controller_files() == before_here
+    for host, way in zip(fleet.hosts, ("sudo -n", "sudo -n", "doas -n"), strict=True):
+        for other in ("id", "/bin/sh", "/bin/sh -c id"):
+            assert host.run(["su", "deploy", "-c", f"{way} {other}"], check=False).returncode
 
 
 def _round_trips(controller: Controller, count: Path) -> int:
