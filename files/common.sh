@@ -102,7 +102,8 @@ lock_value() {
     sed -n "s/^$1 //p" "$PRIVATE/lock" 2>/dev/null || :
 }
 
-# is_at_work PID - whether a process is one of our programs: after a reboot its number may be somebody else's.
+# is_at_work PID - whether a process is one of our programs: after a reboot its number may be somebody else's. What loads
+# them begins so (mailproxy/program.py).
 is_at_work() {
     kill -0 "${1:-none}" 2>/dev/null || return 1
     if [ -r "/proc/$1/cmdline" ]; then

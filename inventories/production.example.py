@@ -15,12 +15,12 @@ proxies = [
 # Activated first, on its own: the rest follows only when it succeeded.
 canary = ["mx1.example.com"]
 
-# How they are reached. Collect the keys once, check them against the consoles, and commit the file.
+# How they are reached: by a user who has the one line in sudoers or doas.conf that docs/ssh.md gives. Collect the keys
+# once, check them against the consoles, and commit the file.
 all = (
     [name for name, _ in proxies],
     {
         "ssh_user": "deploy",
-        "_sudo": True,
         "ssh_known_hosts_file": str(_Path(__file__).resolve().parent / "known_hosts"),
         "ssh_strict_host_key_checking": "yes",
     },

@@ -19,6 +19,7 @@ from mailproxy.next_hops import spelled_host
 from mailproxy.places import Places, data_of_group, listed_twice, of_command_line
 from mailproxy.problem import Problem, shown
 from mailproxy.rollout import Rollout, waves
+from mailproxy.secret import names_secret
 from mailproxy.stop import StopError
 
 KEYS = tuple(DesiredState.model_fields)
@@ -257,7 +258,7 @@ def _misspelled(host: Host) -> Iterator[Problem]:
     for key, value in _own_data(host).items():
         if key.startswith("ssh_") or (key.startswith("_") and key in all_argument_meta):
             reason = f"pyinfra does not look for it in a file named after a host; put it into the inventory, at {host}"
-            yield Problem(key, repr(value)[:80], reason)
+            yield Problem(key, "(not shown)" if names_secret(key) else repr(value)[:80], reason)
     for key, value in {**host.data.dict(), **_own_data(host)}.items():
         if meant := _meant(key):
             yield Problem(key, shown(value), _no_key(meant))

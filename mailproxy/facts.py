@@ -3,18 +3,18 @@
 from pyinfra.api import FactBase, StringCommand
 
 from mailproxy.observed import ObservedState, Unread, parsed
-from mailproxy.program import command
+from mailproxy.program import LOADER
 
 
 class Observation(FactBase[ObservedState | Unread]):
     """The state of a host's Postfix, in one round trip; None when not even a reason came back.
 
-    The expectation (mailproxy.program.expectation) goes in as _stdin.
+    files/observe.sh and the expectation (mailproxy.program.expectation) go in as _stdin, with mailproxy.program.sent.
     """
 
-    def command(self, directory: str = "") -> StringCommand:
-        """Return files/observe.sh for a configuration directory, by default the one compiled in."""
-        return StringCommand(command("observe", *([directory] if directory else [])))
+    def command(self) -> StringCommand:
+        """Return what reads a program and runs it."""
+        return StringCommand(LOADER)
 
     def process(self, output: list[str]) -> ObservedState | Unread:
         """Return the parsed records."""
@@ -24,12 +24,12 @@ class Observation(FactBase[ObservedState | Unread]):
 class MailService(FactBase[list[str]]):
     """What a host says of its own mail service: the lines of files/probe.sh, None when its answer was cut off.
 
-    The questions (mailproxy.program.questions) go in as _stdin.
+    files/probe.sh and the questions (mailproxy.program.questions) go in as _stdin, with mailproxy.program.sent.
     """
 
-    def command(self, directory: str) -> StringCommand:
-        """Return files/probe.sh for a configuration directory."""
-        return StringCommand(command("probe", directory))
+    def command(self) -> StringCommand:
+        """Return what reads a program and runs it."""
+        return StringCommand(LOADER)
 
     def process(self, output: list[str]) -> list[str]:
         """Return the lines."""

@@ -15,27 +15,61 @@ from mailproxy.plan import Plan, Query, listing_digest
 from mailproxy.render import TEMPLATE_PARAMETERS, Content, rendered_without_host, transport_table
 
 PROGRAMS = Path(__file__).parent.parent / "files"
-# What runs on hosts, and what stands before each besides common.sh.
+# What runs on hosts, and what stands before each.
 _PARTS: Mapping[str, tuple[str, ...]] = {
-    "observe": (),
-    "stage": (),
-    "activate": ("transaction", "probing"),
-    "settle": ("transaction", "probing"),
-    "release": (),
-    "probe": ("probing",),
+    "enter": (),
+    "observe": ("common",),
+    "stage": ("common",),
+    "activate": ("common", "transaction", "probing"),
+    "settle": ("common", "transaction", "probing"),
+    "release": ("common",),
+    "probe": ("common", "probing"),
 }
 
 
+# Every command line on a host is "sh -c" and this, whoever runs it and whatever for: the program comes on standard
+# input. So sudoers and doas.conf can name it, logs stay short, and every login shell can read it, as it is one line.
+# What comes before the mark is nobody's: a password that sudo did not ask for. By its beginning processes are
+# recognised as ours (common.sh, is_at_work).
+_MARK = "mailproxy-begins"
+LOADER = f'PRIVATE=.mailproxy; while read -r line; do case $line in {_MARK}) read -r line; eval "$line"; esac; done'
+# What the loader reads first: it takes so many bytes of a program and none of what follows. A program is ASCII, so that
+# every shell counts it alike.
+_READER = (
+    "left={size} text=; "
+    'while [ "$left" != 0 ]; do part=$(dd bs="$left" count=1 2>/dev/null; echo .) part=${{part%.}}; '
+    '[ -n "$part" ] || exit 64; text=$text$part left=$((left-${{#part}})); done; eval "$text"; exit'
+)
+
+
 def command(program: str, *arguments: str) -> str:
-    """Return the text for "sh -c" that runs files/PROGRAM.sh with arguments, leaving standard input to it."""
-    return f"set -- {shlex.join(arguments)}\n{_text(program)}"
+    """Return the text that runs files/PROGRAM.sh with arguments, leaving standard input to it; sent() sends it."""
+    return f"set -- {' '.join(map(_word, arguments))}\n{_text(program)}"
+
+
+def _word(argument: str) -> str:
+    """Return an argument for a shell, in ASCII."""
+    if argument.isascii():
+        return shlex.quote(argument)
+    octal = "".join(f"\\0{byte:03o}" for byte in argument.encode())
+    return f"\"$(printf %b '{octal}')\""
+
+
+def sent(text: str, stdin: str = "", password: str | None = None, *, as_record: bool = False) -> str:
+    """Return the input of LOADER that runs a program (command()) as root with an input of its own.
+
+    password is what sudo may ask for; as_record says that observe.sh is sent, whose reader expects records.
+    """
+    enter = command("enter", LOADER, "no" if password is None else "yes", "record" if as_record else "error")
+    whole = enter + text
+    secret = "" if password is None else f"{password}\n"
+    return f"{_MARK}\n{_READER.format(size=len(whole))}\n{whole}{secret}{stdin}"
 
 
 def parts() -> dict[str, tuple[Path, ...]]:
     """Return the files that each program is put together from, in their order; tests/run has them checked so."""
     return {
-        program: tuple(PROGRAMS / f"{part}.sh" for part in ("common", *before, program))
-        for program, before in _PARTS.items()
+        program: tuple(PROGRAMS / f"{part}.sh" for part in (*before, program)) for program, before in _PARTS.items()
     }
 
 

@@ -12,13 +12,21 @@ from mailproxy.connecting import refuse_lost_keys
 from mailproxy.declaration import config_directory
 from mailproxy.facts import MailService, Observation
 from mailproxy.observed import ObservedState, Unread
+from mailproxy.privilege import left_to_us, refuse_what_is_seen, sudo_password
+from mailproxy.program import command, sent
 from mailproxy.remote import time_limit
+from mailproxy.ssh import refuse_unsafe_connections
 
 
 class Reading:
-    """The observed state of each host of a run, as far as it has come: hosts that cannot be reached are unread."""
+    """The observed state of each host of a run, as far as it has come: hosts that cannot be reached are unread.
+
+    Raises StopError where connections would be unsafe, or give a password away.
+    """
 
     def __init__(self, state: State):
+        refuse_what_is_seen(state)
+        refuse_unsafe_connections(state)
         self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
         refuse_lost_keys(self.hosts)
         active = set(state.inventory.get_active_hosts())
@@ -31,21 +39,25 @@ class Reading:
 
     def read(self, host: Host, expected: str) -> ObservedState | Unread:
         """Read a host in one round trip; expected is the input of observe.sh (mailproxy.program.expectation)."""
-        found = self._fact(host, Observation, {"directory": config_directory(host), "_stdin": expected})
+        stdin = sent(command("observe", config_directory(host)), expected, sudo_password(host), as_record=True)
+        found = self._fact(host, Observation, stdin)
         self._found[host.name] = found or Unread("it could not be read (the reason stands above)")
         return self._found[host.name]
 
     def ask(self, host: Host, directory: str, questions: str) -> list[str]:
         """Ask a host about its own mail service (files/probe.sh); empty where it does not answer."""
-        return self._fact(host, MailService, {"directory": directory, "_stdin": questions}) or []
+        program = command("probe", directory)
+        return self._fact(host, MailService, sent(program, questions, sudo_password(host))) or []
 
     @staticmethod
-    def _fact(host: Host, fact: type[FactBase[Any]], arguments: Mapping[str, str]) -> Any:
+    def _fact(host: Host, fact: type[FactBase[Any]], stdin: str) -> Any:
         """Return a fact of a host, None where it is lost on the way."""
         try:
             with gevent.Timeout(time_limit(host.data.get("_timeout")), TimeoutError):
                 # get_fact of the host would drop it from the run when it fails, and with it the reason from the review.
-                return get_fact(host.state, host, fact, kwargs=dict(arguments), apply_failed_hosts=False)
+                return get_fact(
+                    host.state, host, fact, kwargs={**left_to_us(), "_stdin": stdin}, apply_failed_hosts=False
+                )
         except (OSError, EOFError, SSHException):
             return None
 

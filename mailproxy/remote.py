@@ -11,6 +11,8 @@ from pyinfra.api import Host, State, StringCommand
 from pyinfra.api.command import PyinfraCommand
 
 from mailproxy.as_text import visible
+from mailproxy.privilege import left_to_us, sudo_password
+from mailproxy.program import LOADER, sent
 
 LOST = "the connection was lost or timed out"
 _MARGIN_SECONDS = 30
@@ -47,11 +49,11 @@ class Remote:
         self.arguments = arguments
 
     def run(self, text: str, stdin: str = "") -> Ended:
-        """Run a program (mailproxy.program.command) in one round trip."""
-        program = StringCommand(text, _stdin=stdin)
+        """Run a program (mailproxy.program.command) as root in one round trip."""
+        program = StringCommand(LOADER, _stdin=sent(text, stdin, sudo_password(self.host)))
         try:
             with gevent.Timeout(time_limit(self.arguments.get("_timeout")), TimeoutError):
-                status, output = program.execute(self.state, self.host, self.arguments.copy())
+                status, output = program.execute(self.state, self.host, self.arguments | left_to_us())
         except (OSError, EOFError, SSHException):
             return Ended(reason=LOST)
         lines = tuple(visible(line) for line in output.stdout_lines)

@@ -52,6 +52,7 @@ class Controller:
     # What this administrator approves of by habit; the tests of gates do not.
     approves: tuple[str, ...] = ("removals", "queued", "networks", "restart", "takeover")
     inventory: str = "inventories/lab.py"
+    pyinfra: tuple[str, ...] = (str(PYINFRA),)
 
     def declare(self, **keys: Any) -> None:
         """Declare keys of the interface for all hosts, on top of what is declared."""
@@ -66,7 +67,7 @@ class Controller:
 
     def start_pyinfra(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start pyinfra with this administrator's inventory and group_data."""
-        command = [str(PYINFRA), self.inventory, "--group-data", str(self.group_data), *arguments]
+        command = [*self.pyinfra, self.inventory, "--group-data", str(self.group_data), *arguments]
         return subprocess.Popen(
             self.fleet.controller_command(command),
             cwd=REPOSITORY,

@@ -147,16 +147,6 @@ def test_an_alias_that_leads_nowhere_is_reported(controller: Controller) -> None
     assert result.said.count(expected) == 1
 
 
-def test_without_privilege_the_host_is_named_with_what_to_do(controller: Controller) -> None:
-    before = [live(host) for host in controller.fleet.hosts]
-    controller.declare(message_size_limit=1)
-    result = controller.run("-y", "--data", "_sudo=false", "--data", "_doas=false")
-    assert result.status == 1
-    reason = "runs as uid 1000, expected root: connect as root, or set _sudo or _doas"
-    assert f"needs approval (unreachable): leaving behind: {reason}" in result.said
-    assert [live(host) for host in controller.fleet.hosts] == before
-
-
 def test_a_restart_is_made_for_the_parameters_that_need_one_and_only_then(controller: Controller) -> None:
     host = controller.fleet.hosts[0]
     master = host.run(["cat", "/var/spool/postfix/pid/master.pid"]).stdout
