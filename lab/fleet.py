@@ -20,7 +20,7 @@ from pathlib import Path
 from lab import hosts
 from lab.hosts import Host
 from lab.machine import LabError, kill_bearing, locked, network_of, uninterrupted
-from lab.root import DEBIAN12, LAB, Kind, cached_root
+from lab.root import BARE, DEBIAN12, LAB, Kind, cached_root
 
 DOMAIN = "lab.test"
 MAIL_SERVER_NAME = "mail.internal.test"
@@ -171,14 +171,18 @@ def lock_of(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.lock")
 
 
-def up(count: int, name: str | None = None, kind: Kind = DEBIAN12) -> Fleet:
-    """Bring up a fleet of count fresh hosts, taking down the one that was there; all of it, or LabError and nothing."""
+def up(count: int, name: str | None = None, kind: Kind = DEBIAN12, bare: int = 0) -> Fleet:
+    """Bring up a fleet of count fresh hosts, taking down the one that was there; all of it, or LabError and nothing.
+
+    The first ones, as many as bare says, have no Postfix.
+    """
     directory = directory_of(name)
-    root = cached_root(kind)
+    roots = [cached_root(kind)] * (count + 1)
+    roots[1 : bare + 1] = [cached_root(BARE)] * bare if bare else []
     with locked(lock_of(directory)):
         _tear_down(directory)
         try:
-            return _start(directory, root, count)
+            return _start(directory, roots)
         except BaseException:
             _tear_down(directory)
             lock_of(directory).unlink()
@@ -200,12 +204,13 @@ def _tear_down(directory: Path) -> None:
             shutil.rmtree(directory)
 
 
-def _start(directory: Path, root: Path, count: int) -> Fleet:
+def _start(directory: Path, roots: Sequence[Path]) -> Fleet:
+    """Start the mail server and the hosts on their roots."""
     directory.mkdir(mode=0o700)
     fleet = Fleet(
         directory=directory,
         hosts=tuple(
-            Host(f"mx{number}.{DOMAIN}", *hosts.addresses_of(number), directory) for number in range(1, count + 1)
+            Host(f"mx{number}.{DOMAIN}", *hosts.addresses_of(number), directory) for number in range(1, len(roots))
         ),
         mail_server=Host(MAIL_SERVER_NAME, hosts.MAIL_SERVER_ADDRESS, hosts.MAIL_SERVER_ADDRESS, directory),
     )
@@ -213,30 +218,30 @@ def _start(directory: Path, root: Path, count: int) -> Fleet:
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab-{directory.name}", "-f", fleet.ssh_key], check=True
     )
     hosts.start_controller(directory)
-    _install(fleet, root)
+    _install(fleet, roots)
     _boot_all((fleet.mail_server, *fleet.hosts))
     _write_ssh_files(fleet)
     fleet.save()
     return fleet
 
 
-def _install(fleet: Fleet, root: Path) -> None:
+def _install(fleet: Fleet, roots: Sequence[Path]) -> None:
     """Make every host's directory; only names, keys and the mail server's configuration differ from the root."""
     client_key = fleet.ssh_key.with_name("key.pub").read_text()
-    main_cf = (root / "etc/postfix/main.cf").read_text()
-    for host in (fleet.mail_server, *fleet.hosts):
-        # The package writes the name of the host it is installed on; here that was the machine's.
-        own_main_cf = re.sub(r"(?m)^myhostname = .*$", f"myhostname = {host.name}", main_cf)
+    for host, root in zip((fleet.mail_server, *fleet.hosts), roots, strict=True):
         names = "127.0.0.1 localhost\n" + "".join(
             f"{known.address} {known.name} {known.short_name}\n" for known in dict.fromkeys((host, fleet.mail_server))
         )
         files = {
             "etc/hostname": f"{host.name}\n",
             "etc/hosts": names,
-            "var/spool/postfix/etc/hosts": names,
             "etc/ssh/authorized_keys": client_key,
-            "etc/postfix/main.cf": own_main_cf,
         }
+        main_cf = root / "etc/postfix/main.cf"
+        if main_cf.exists():
+            # The package writes the name of the host it is installed on; here that was the machine's.
+            own = re.sub(r"(?m)^myhostname = .*$", f"myhostname = {host.name}", main_cf.read_text())
+            files |= {"var/spool/postfix/etc/hosts": names, "etc/postfix/main.cf": own}
         if host is fleet.mail_server:
             files["etc/postfix/main.cf"] = MAIL_SERVER_MAIN_CF
             files["etc/postfix/master.cf"] = (root / "etc/postfix/master.cf").read_text() + MAIL_SERVER_SERVICES

@@ -147,8 +147,8 @@ class Host:
         pid_file = self.directory / "pid"
         while not (pid_file.exists() and pid_file.read_text()):
             self._pause(deadline, give_up, "did not start")
-        # Postfix is the last to start: sshd need not be asked before.
-        for port in (25, 22):
+        # Postfix, where it is enabled at boot, is the last to start: sshd need not be asked before.
+        for port in (25, 22) if any((self.root / "etc/rc2.d").glob("S*postfix")) else (22,):
             while not self.answers(port):
                 if not self.is_up:
                     raise LabError(f"{self.name} died while it started\n{self._log_tail()}")

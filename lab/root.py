@@ -46,6 +46,15 @@ DEBIAN12 = Kind(
     packages=("openssh-server", "postfix", "sudo", "iproute2", "tini", "busybox", "procps", "mksh", "libfaketime"),
 )
 
+# Without Postfix: mailproxy.bootstrap installs it, from a repository that the host carries itself.
+BARE = Kind(
+    name="bare",
+    suite="bookworm",
+    packages=("openssh-server", "sudo", "iproute2", "tini", "busybox", "procps"),
+    setup="bare-setup",
+    files=("host-boot", "root-setup"),
+)
+
 
 def cached_root(kind: Kind) -> Path:
     """The root of a kind, built first when it is not there: about half a minute, 200 MB."""
