@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # NAME
-#   transaction.sh - what a change on a host is made of: one who decides about it, Postfix's service, and the way back
+#   transaction.sh - what a change on a host is made of: one who decides about it, what Postfix reads, and the way back
 # SYNOPSIS
-#   put between common.sh and the text of activate.sh or settle.sh; never run by itself
+#   put after common.sh and service.sh, before the text of activate.sh or settle.sh; never run by itself
 # DESCRIPTION
 #   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons, where
 #   the daemons are as compiled in; $scratch, a directory for what programs say.
@@ -54,19 +54,6 @@ claim() {
 # unclaim - let others work on it.
 unclaim() {
     rm -f "$PRIVATE/settling"
-}
-
-# with_service_manager ACTION - start or stop Postfix the way this system would.
-with_service_manager() {
-    if [ -d /run/systemd/system ]; then
-        systemctl "$1" postfix
-    elif command -v rcctl >/dev/null; then
-        rcctl "$1" postfix
-    elif [ -x /etc/init.d/postfix ]; then
-        /etc/init.d/postfix "$1"
-    else
-        postfix -c "$PWD" "$1"
-    fi
 }
 
 # wait_for yes|no - wait until the master process runs, or has gone, for at most 15 seconds.
@@ -147,6 +134,11 @@ put_routes_back() {
 
 # put_acceptance_back - put back what accepts mail, and have it read.
 put_acceptance_back() {
+    if is_bootstrapping; then
+        # What the package came with never serves.
+        stop >"$scratch/said" 2>&1 </dev/null && put_back relaydomains && put_back main.cf
+        return
+    fi
     put_back relaydomains && put_back main.cf || return 1
     action=$(journal_value service)
     [ "${action:-none}" != none ] || action=reload
@@ -202,6 +194,7 @@ go_back() {
 # undo REASON - go back, and end saying whether that worked.
 undo() {
     if go_back "$1"; then
+        ! is_bootstrapping || fail 14 "$1; Postfix was stopped again"
         fail 14 "$1; generation $generation was put back and is live"
     fi
     fail 15 "$1; putting generation $generation back FAILED too:" \

@@ -98,6 +98,7 @@ class ObservedState:
     texts holds main.cf, of the other managed files those that are not as expected, and by their path the files that a
     foreign main.cf names. loaded_texts holds what the drifted ones were when they were loaded. table_types is None
     unless asked for; queue (messages) and queued (recipients by relay domain) where they were not or could not be read.
+    A host that is bootstrapping had Postfix installed by mailproxy, and no change confirmed since.
     """
 
     postfix: HostPostfix
@@ -114,6 +115,7 @@ class ObservedState:
     queue: int | None = None
     queued: dict[str, int] | None = None
     saved: Saved | None = None
+    is_bootstrapping: bool = False
 
     @property
     def has_usable_main_cf(self) -> bool:
@@ -214,6 +216,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         if queue.isdigit()
         else None,
         saved=_saved(records, texts) if "generations" in records else None,
+        is_bootstrapping="bootstrap" in records,
     )
 
 

@@ -17,8 +17,9 @@ PROGRAMS = Path(__file__).parent.parent / "files"
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "observe": (),
     "stage": (),
-    "activate": ("transaction", "probing"),
-    "settle": ("transaction", "probing"),
+    "activate": ("service", "transaction", "probing"),
+    "settle": ("service", "transaction", "probing"),
+    "install": ("service",),
     "release": (),
     "probe": ("probing",),
 }

@@ -8,7 +8,8 @@ from paramiko import SSHException
 from pyinfra.api import FactBase, Host, State
 from pyinfra.api.facts import get_fact
 
-from mailproxy.facts import MailService, Observation
+from mailproxy.bare import Survey
+from mailproxy.facts import Installation, MailService, Observation
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.remote import time_limit
 
@@ -35,6 +36,11 @@ class Reading:
     def ask(self, host: Host, directory: str, questions: str) -> list[str]:
         """Ask a host about its own mail service (files/probe.sh); empty where it does not answer."""
         return self._fact(host, MailService, {"directory": directory, "_stdin": questions}) or []
+
+    def survey(self, host: Host) -> Survey | Unread:
+        """Look at what an installation of Postfix would meet on a host (files/install.sh)."""
+        found: Survey | None = self._fact(host, Installation, {})
+        return found or Unread("it could not be read (the reason stands above)")
 
     @staticmethod
     def _fact(host: Host, fact: type[FactBase[Any]], arguments: Mapping[str, str]) -> Any:
