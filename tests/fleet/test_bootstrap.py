@@ -33,7 +33,7 @@ def bare(tmp_path: Path) -> Iterator[Controller]:
 
 @contextlib.contextmanager
 def watched(fleet: Fleet, host: Host) -> Iterator[list[tuple[str, int]]]:
-    """Inside, port 25 is asked without a pause; yields the greetings it gave, with the answer to a foreign recipient."""
+    """Inside, port 25 is asked without a pause; yields its greetings, each with the answer to a foreign recipient."""
     seen: list[tuple[str, int]] = []
     is_over = threading.Event()
 
@@ -129,22 +129,30 @@ def test_a_bare_host_first_serves_with_what_is_declared(bare: Controller) -> Non
 def test_another_mail_server_makes_room_only_when_that_was_agreed_to(bare: Controller) -> None:
     host = bare.fleet.hosts[0]
     policy = host.root / POLICY.lstrip("/")
-    host.run(
-        ["sh", "-c", "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install exim4-daemon-light"]
-    )
+    # Of its own, which lets packages start what they bring.
     policy.write_text("#!/bin/sh\n# the administrator's own\nexit 104\n")
     policy.chmod(0o755)
+    install = "DEBIAN_FRONTEND=noninteractive apt-get -qq install exim4-daemon-light"
+    host.run(["sh", "-c", f"apt-get -qq update && {install}"])
     assert listens(host)
     before = traces(host)
     stopped = bare.call("mailproxy.bootstrap", "-y")
     assert stopped.status == 1
-    assert "removes or turns off, and needs approval for, exim4-base, exim4-daemon-light; mail in its" in stopped.said
-    assert "approval is needed to remove exim4-base,exim4-daemon-light; to go on: replace=exim4-base," in stopped.log
+    assert (
+        "removes or turns off, and needs approval for, exim4-daemon-light, exim4-base, exim4-config; mail"
+        in stopped.said
+    )
+    assert (
+        "approval is needed to remove exim4-daemon-light,exim4-base,exim4-config; to go on: replace=exim4"
+        in stopped.log
+    )
     assert listens(host)
     assert traces(host) == before
 
-    result = bare.call("mailproxy.bootstrap", "-y", "replace=exim4-base,exim4-daemon-light")
+    with watched(bare.fleet, host) as seen:
+        result = bare.call("mailproxy.bootstrap", "-y", "replace=exim4-daemon-light,exim4-base,exim4-config")
     assert result.status == 0, result.everything
+    assert set(seen) == {(GREETING, 554)}
     assert "administrator's own" in policy.read_text()
     assert_done(bare, host)
 
