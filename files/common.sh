@@ -92,9 +92,18 @@ daemon_directory() {
 }
 
 # master_runs DAEMON-DIRECTORY - whether this configuration's master process is running (master(8), -t); the
-# argument is the compiled-in place of the daemons.
+# argument is the compiled-in place of the daemons. Without a main.cf it cannot tell, but its number is where it left it.
 master_runs() {
+    if [ ! -f main.cf ]; then
+        read -r process 2>/dev/null <"$(postconf -d -h queue_directory)/pid/master.pid" && is_process "$process" master
+        return
+    fi
     ! "$(daemon_directory "$1")/master" -c "$PWD" -t >/dev/null 2>&1
+}
+
+# is_bootstrapping - whether Postfix was installed by mailproxy here, and no change was ever confirmed.
+is_bootstrapping() {
+    [ -f "$PRIVATE/bootstrap" ]
 }
 
 # lock_value KEY - print what the lock says of KEY (token, holder, since, pid); nothing without a lock.
@@ -102,16 +111,20 @@ lock_value() {
     sed -n "s/^$1 //p" "$PRIVATE/lock" 2>/dev/null || :
 }
 
-# is_at_work PID - whether a process is one of our programs: after a reboot its number may be somebody else's. What loads
-# them begins so (mailproxy/program.py).
-is_at_work() {
+# is_process PID TEXT - whether a process runs that has TEXT in its command line: its number may be somebody else's.
+is_process() {
     kill -0 "${1:-none}" 2>/dev/null || return 1
     if [ -r "/proc/$1/cmdline" ]; then
-        grep -q "PRIVATE=$PRIVATE" "/proc/$1/cmdline"
+        grep -q "$2" "/proc/$1/cmdline"
     else
         # shellcheck disable=SC2009
-        ps -p "$1" -o args= | grep -q "PRIVATE=$PRIVATE"
+        ps -p "$1" -o args= | grep -q "$2"
     fi
+}
+
+# is_at_work PID - whether a process is one of our programs. What loads them begins so (mailproxy/program.py).
+is_at_work() {
+    is_process "${1:-none}" "PRIVATE=$PRIVATE"
 }
 
 # lock_is_busy - whether a program of the lock's holder is running on this host at this moment.

@@ -14,7 +14,7 @@
 #     lacks PARAMETER (asked for, and not among its defaults); table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
 #     content NAME text|hex, followed by its lines, each behind "|";
-#     manifest LINE; journal LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock)
+#     manifest LINE; journal LINE; bootstrap LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock)
 #   Where a file is not the one that was loaded last, also its content then, as content loaded/NAME. Where that is so
 #   of main.cf, or it was never ours: effective PARAMETER = VALUE (of those that name domains, networks and aliases),
 #   broken main.cf (where Postfix cannot read it), builtin PARAMETER = VALUE (of those in main.cf and asked for),
@@ -228,7 +228,7 @@ enter_instance() {
 }
 
 instance=${1:-}
-command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed?"
+command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed? (pyinfra INVENTORY mailproxy.bootstrap installs it)"
 wanted='' asked='' effective='' queue_matters='' generation=''
 while IFS=' ' read -r word name value; do
     case $word in
@@ -255,6 +255,8 @@ case $directory in
 esac
 [ -z "$instance" ] || [ "$instance" = "$directory" ] || enter_instance "$instance" "$directory"
 cd "$directory" 2>/dev/null || unreadable "cannot enter the configuration directory $directory"
+! is_bootstrapping || grep -q '^installed ' "$PRIVATE/bootstrap" ||
+    unreadable 'the installation of Postfix was stopped there: pyinfra INVENTORY mailproxy.bootstrap goes on with it'
 
 known=
 while [ -n "$defaults" ]; do
@@ -317,6 +319,7 @@ done
 [ -z "$generation" ] || saved "$generation"
 prefixed manifest "$PRIVATE/manifest"
 prefixed journal "$PRIVATE/journal"
+prefixed bootstrap "$PRIVATE/bootstrap"
 # What an interrupted change may have been started with.
 if [ -f "$PRIVATE/journal" ]; then
     generation=$(sed -n 's/^generation \([0-9]\{1,\}\)$/\1/p' "$PRIVATE/journal")

@@ -7,7 +7,7 @@
 #   settle.sh DIRECTORY TOKEN undo REASON
 # DESCRIPTION
 #   confirm: nobody goes back any more. Where the deferred queue has grown by more than MOST messages since before the
-#   activation, the change is undone instead.
+#   activation, the change is undone instead. A Postfix that mailproxy installed is enabled at boot with that, not before.
 #   keep: it was not proven, and stays: its watcher ends, but the journal tells the next run that nothing was proven.
 #   undo: the generation that was live before is put back and loaded.
 #   In each case the lock is released.
@@ -32,6 +32,12 @@ confirm() {
     grown=$(($(deferred_messages) - $(journal_value deferred)))
     [ "$grown" -le "$argument" ] ||
         undo "the deferred queue grew by $grown messages since the activation, expected $argument at the most"
+    if is_bootstrapping; then
+        # From now on, as what it would be started with is proven.
+        said=$(at_boot enable 2>&1) || undo "Postfix could not be enabled at boot: $(printf '%s' "$said" | tr '\n' ' ')"
+        rm -f "$PRIVATE/bootstrap"
+        [ "$(service_manager)" != none ] || echo 'nothing on this system starts Postfix at boot'
+    fi
     rm -f "$PRIVATE/journal"
     rm -rf "$PRIVATE/restore"
     note_in_syslog "confirmed generation $((generation + 1))"

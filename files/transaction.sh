@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # NAME
-#   transaction.sh - what a change on a host is made of: one who decides about it, Postfix's service, and the way back
+#   transaction.sh - what a change on a host is made of: one who decides about it, what Postfix reads, and the way back
 # SYNOPSIS
-#   put between common.sh and the text of activate.sh or settle.sh; never run by itself
+#   put after common.sh and service.sh, before the text of activate.sh or settle.sh; never run by itself
 # DESCRIPTION
 #   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons, where
 #   the daemons are as compiled in; $scratch, a directory for what programs say.
@@ -54,62 +54,6 @@ claim() {
 # unclaim - let others work on it.
 unclaim() {
     rm -f "$PRIVATE/settling"
-}
-
-# is_primary - whether this is the instance of the configuration directory that is compiled in.
-is_primary() {
-    [ "$PWD" = "$(postconf -d -h config_directory)" ]
-}
-
-# is_disabled - whether this is one of several instances, and not to be started (postmulti(1)).
-is_disabled() {
-    [ "$(postconf -c "$PWD" -h multi_instance_enable)" = no ] || return 1
-    ! is_primary || [ -n "$(postconf -c "$PWD" -h multi_instance_wrapper)" ]
-}
-
-# has_others - whether this host has further instances: what starts and stops Postfix there does that to all of them.
-has_others() {
-    ! is_primary || [ -n "$(postconf -c "$PWD" -h multi_instance_directories)" ]
-}
-
-# alone ACTION - start or stop this instance, and no other. At the same moment another one may be about to give up the
-# addresses that this one is to listen on.
-alone() {
-    tries=10
-    until alone_at_once "$1"; do
-        [ "$1" = start ] && [ "$tries" -gt 0 ] || return
-        tries=$((tries - 1))
-        sleep 1
-    done
-}
-
-# alone_at_once ACTION - do that without waiting for anybody. Debian has a unit for each instance, and a program that
-# fills the jail of its daemons before it starts.
-alone_at_once() {
-    name=$(postconf -c "$PWD" -h multi_instance_name)
-    ! is_primary || name=-
-    if [ -n "$name" ] && ! is_disabled && [ -d /run/systemd/system ] && systemctl cat "postfix@$name" >/dev/null 2>&1; then
-        systemctl "$1" "postfix@$name"
-        return
-    fi
-    fill=/usr/lib/postfix/configure-instance.sh
-    [ "$1" != start ] || [ -z "$name" ] || [ ! -x "$fill" ] || "$fill" "$name" || return
-    postfix -c "$PWD" "$1"
-}
-
-# with_service_manager ACTION - start or stop Postfix the way this system would.
-with_service_manager() {
-    if has_others; then
-        alone "$1"
-    elif [ -d /run/systemd/system ]; then
-        systemctl "$1" postfix
-    elif command -v rcctl >/dev/null; then
-        rcctl "$1" postfix
-    elif [ -x /etc/init.d/postfix ]; then
-        /etc/init.d/postfix "$1"
-    else
-        postfix -c "$PWD" "$1"
-    fi
 }
 
 # wait_for yes|no - wait until the master process runs, or has gone, for at most 15 seconds.
@@ -223,12 +167,17 @@ put_routes_back() {
 # put_acceptance_back - put back what accepts mail, and have it read. main.cf never calls relaydomains a list while it has
 # the form of a table's source.
 put_acceptance_back() {
+    if is_bootstrapping; then
+        # What the package came with never serves.
+        stop >"$scratch/said" 2>&1 </dev/null || return 1
+    fi
     put_back relaydomains.db relaydomains.lmdb relaydomains.cdb relaydomains.dir relaydomains.pag || return 1
     if ls "$saved"/relaydomains.* >/dev/null 2>&1; then
         put_back main.cf relaydomains || return 1
     else
         put_back relaydomains main.cf || return 1
     fi
+    ! is_bootstrapping || return 0
     action=$(journal_value service)
     [ "${action:-none}" != none ] || action=reload
     serve "$action"
@@ -288,6 +237,7 @@ go_back() {
 # undo REASON - go back, and end saying whether that worked.
 undo() {
     if go_back "$1"; then
+        ! is_bootstrapping || fail 14 "$1; Postfix was stopped again"
         fail 14 "$1; generation $generation was put back and is live"
     fi
     fail 15 "$1; putting generation $generation back FAILED too:" \

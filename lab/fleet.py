@@ -232,9 +232,6 @@ def _install(fleet: Fleet) -> None:
     client_key = fleet.ssh_key.with_name("key.pub").read_text()
     for host in (fleet.mail_server, *fleet.hosts):
         configuration = host.kind.config_directory.lstrip("/")
-        main_cf = (host.kind.root / configuration / "main.cf").read_text()
-        # The package writes the name of the host it is installed on; here that was the machine's.
-        own_main_cf = re.sub(r"(?m)^myhostname = .*$", f"myhostname = {host.name}", main_cf)
         names = "127.0.0.1 localhost\n" + "".join(
             f"{known.address} {known.name} {known.short_name}\n" for known in dict.fromkeys((host, fleet.mail_server))
         )
@@ -242,8 +239,13 @@ def _install(fleet: Fleet) -> None:
             "etc/hostname": f"{host.name}\n",
             "etc/hosts": names,
             "etc/ssh/authorized_keys": client_key,
-            f"{configuration}/main.cf": own_main_cf,
         }
+        main_cf = host.kind.root / configuration / "main.cf"
+        if main_cf.exists():
+            # The package writes the name of the host it is installed on; here that was the machine's.
+            files[f"{configuration}/main.cf"] = re.sub(
+                r"(?m)^myhostname = .*$", f"myhostname = {host.name}", main_cf.read_text()
+            )
         # From Debian 13 on every start of Postfix copies it into the chroot.
         if (host.kind.root / CHROOT_HOSTS).parent.is_dir():
             files[CHROOT_HOSTS] = names

@@ -161,13 +161,17 @@ class Host:
         while not (pid_file.exists() and pid_file.read_text()):
             self._pause(deadline, give_up, "did not start")
         # Postfix is the last to start: sshd need not be asked before.
-        for port in (25, 22):
+        for port in (25, 22) if self._has_mail_service() else (22,):
             while not self.answers(port):
                 if not self.is_up:
                     raise LabError(f"{self.name} died while it started\n{self._log_tail()}")
                 if (self.root / "run/boot-failed").exists():
                     raise LabError(f"{self.name} is up, but a service did not start\n{self._log_tail()}")
                 self._pause(deadline, give_up, f"does not answer at port {port}")
+
+    def _has_mail_service(self) -> bool:
+        """Whether it starts Postfix when it boots: a bare one only when that was enabled."""
+        return not self.kind.is_bare or any((self.root / "etc/rc2.d").glob("S*postfix"))
 
     def _pause(self, deadline: float, give_up: threading.Event, complaint: str) -> None:
         if give_up.wait(0.03):

@@ -41,6 +41,7 @@ class Kind:
     database_type: str = "hash"
     proc: str = "/proc"
     privilege: Literal["sudo", "doas"] = "sudo"  # how the user deploy becomes root
+    is_bare: bool = False  # without Postfix
 
     def digest(self) -> str:
         """Differs whenever a root made by this recipe would."""
@@ -84,7 +85,16 @@ ALPINE = Kind(
     database_type="lmdb",
     privilege="doas",
 )
-KINDS = {kind.name: kind for kind in (DEBIAN11, DEBIAN12, DEBIAN13, OPENBSD, ALPINE)}
+# Without Postfix: mailproxy.bootstrap installs it, from a repository that the host carries itself.
+BARE = Kind(
+    name="bare",
+    suite="bookworm",
+    packages=("openssh-server", "sudo", "iproute2", "tini", "busybox", "procps"),
+    setup="bare-setup",
+    files=("host-boot", "root-setup"),
+    is_bare=True,
+)
+KINDS = {kind.name: kind for kind in (DEBIAN11, DEBIAN12, DEBIAN13, OPENBSD, ALPINE, BARE)}
 
 
 def cached_root(kind: Kind) -> Path:

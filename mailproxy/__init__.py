@@ -7,6 +7,7 @@ from typing import Any
 # asked for: the modules that decide import nothing of pyinfra.
 _COMMANDS = {
     "adopt": "mailproxy.adopting",
+    "bootstrap": "mailproxy.bootstrapping",
     "generations": "mailproxy.history",
     "rollback": "mailproxy.rolling_back",
     "status": "mailproxy.ledger",

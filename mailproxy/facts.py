@@ -2,6 +2,7 @@
 
 from pyinfra.api import FactBase, StringCommand
 
+from mailproxy.bare import Survey, surveyed
 from mailproxy.observed import ObservedState, Unread, parsed
 from mailproxy.program import LOADER
 
@@ -34,3 +35,18 @@ class MailService(FactBase[list[str]]):
     def process(self, output: list[str]) -> list[str]:
         """Return the lines."""
         return output if output[-1:] == ["end"] else []
+
+
+class Installation(FactBase[Survey | None]):
+    """What an installation of Postfix would meet on a host, None when its answer was cut off.
+
+    files/install.sh, which only looks, goes in as _stdin, with mailproxy.program.sent.
+    """
+
+    def command(self) -> StringCommand:
+        """Return what reads a program and runs it."""
+        return StringCommand(LOADER)
+
+    def process(self, output: list[str]) -> Survey | None:
+        """Return the parsed records."""
+        return surveyed(output)

@@ -99,6 +99,7 @@ class ObservedState:
     foreign main.cf names. loaded_texts holds what the drifted ones were when they were loaded. lacking are the
     parameters asked for that its Postfix does not know. table_types is None unless asked for; queue (messages) and
     queued (recipients by relay domain) where they were not or could not be read.
+    A host that is bootstrapping had Postfix installed by mailproxy, and no change confirmed since.
     """
 
     postfix: HostPostfix
@@ -116,6 +117,7 @@ class ObservedState:
     queue: int | None = None
     queued: dict[str, int] | None = None
     saved: Saved | None = None
+    is_bootstrapping: bool = False
 
     @property
     def has_usable_main_cf(self) -> bool:
@@ -220,6 +222,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         if queue.isdigit()
         else None,
         saved=_saved(records, texts) if "generations" in records else None,
+        is_bootstrapping="bootstrap" in records,
     )
 
 

@@ -111,6 +111,8 @@ def _confirm(run: Run, plan: Plan, wave: Wave, remote: Remote) -> bool:
     ended = remote.run(command("settle", plan.directory, run.token, "confirm", most))
     if ended.reason:
         return _fail(run, remote, f"not confirmed: {ended.reason}{_going_back(run, ended)}")
+    for line in ended.lines:
+        remote.say(line)
     run.progress.confirmed.add(remote.host.name)
     return True
 

@@ -32,11 +32,11 @@ class Options:
 def options(given: Mapping[str, Any]) -> Options:
     """Return the options among what --data gives; raises ValueError with all that is wrong, a line each."""
     problems = list(_misspelled(given))
-    approved = _words(given.get("approve"))
+    approved = words(given.get("approve"))
     unknown = [name for name in approved if name not in GATES]
     if unknown:
         problems.append(f"approve={','.join(unknown)}: no such gate; expected some of {', '.join(GATES)}")
-    files = [Path(name) for name in _words(given.get("review"))]
+    files = [Path(name) for name in words(given.get("review"))]
     for file in files:
         if file.suffix not in FORMATS:
             problems.append(f"review={file}: expected a file that ends in {', '.join(FORMATS)}")
@@ -75,7 +75,7 @@ def _is_directory(path: Path) -> bool:
         return False
 
 
-def _words(value: Any) -> list[str]:
+def words(value: Any) -> list[str]:
     """Return the words of "a,b", or of a list that --data was given as JSON."""
-    words: Iterable[Any] = value if isinstance(value, list) else str(value or "").split(",")
-    return [str(word).strip() for word in words if str(word).strip()]
+    given: Iterable[Any] = value if isinstance(value, list) else str(value or "").split(",")
+    return [str(word).strip() for word in given if str(word).strip()]

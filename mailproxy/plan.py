@@ -268,6 +268,8 @@ def queries_of(table_type: str, table: str, before: Entries, after: Entries) -> 
 
 def repairs_of(observed: ObservedState) -> Iterator[str]:
     """Yield what an earlier run left behind and this one finishes."""
+    if observed.is_bootstrapping:
+        yield "ends its bootstrap: Postfix is enabled at boot when this is confirmed"
     if observed.journal is None:
         return
     before = f"(what was live before it is generation {observed.journal.get('generation', '?')})"

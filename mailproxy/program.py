@@ -20,8 +20,9 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "enter": (),
     "observe": ("common",),
     "stage": ("common",),
-    "activate": ("common", "transaction", "probing"),
-    "settle": ("common", "transaction", "probing"),
+    "activate": ("common", "service", "transaction", "probing"),
+    "settle": ("common", "service", "transaction", "probing"),
+    "install": ("common", "service"),
     "release": ("common",),
     "probe": ("common", "probing"),
 }

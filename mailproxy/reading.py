@@ -8,9 +8,10 @@ from paramiko import SSHException
 from pyinfra.api import FactBase, Host, State
 from pyinfra.api.facts import get_fact
 
+from mailproxy.bare import Survey
 from mailproxy.connecting import refuse_lost_keys
 from mailproxy.declaration import config_directory
-from mailproxy.facts import MailService, Observation
+from mailproxy.facts import Installation, MailService, Observation
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.privilege import left_to_us, refuse_what_is_seen, sudo_password
 from mailproxy.program import command, sent
@@ -48,6 +49,13 @@ class Reading:
         """Ask a host about its own mail service (files/probe.sh); empty where it does not answer."""
         program = command("probe", directory)
         return self._fact(host, MailService, sent(program, questions, sudo_password(host))) or []
+
+    def survey(self, host: Host) -> Survey | Unread:
+        """Look at what an installation of Postfix would meet on a host (files/install.sh)."""
+        found: Survey | None = self._fact(
+            host, Installation, sent(command("install", "survey"), password=sudo_password(host))
+        )
+        return found or Unread("it could not be read (the reason stands above)")
 
     @staticmethod
     def _fact(host: Host, fact: type[FactBase[Any]], stdin: str) -> Any:

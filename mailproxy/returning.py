@@ -27,7 +27,9 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         numbers = ", ".join(map(str, saved.numbers)) if saved else ""
         return Refusal(f"it does not keep that generation; it keeps {numbers}" if numbers else "it keeps no generation")
     if "main.cf" not in saved.texts:
-        return Refusal(f"generation {saved.number} has no main.cf")
+        return Refusal(
+            f"generation {saved.number} has no main.cf: nothing served there then; to end the service, stop Postfix"
+        )
     contents = {name: Content(name, saved.texts[name]) for name in FILES if name in saved.texts}
     copies = tuple(name for name, file in saved.files.items() if observed.digest(name) != file.digest)
     files = tuple(_file_changes(contents, copies, saved.number, observed))

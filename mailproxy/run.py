@@ -96,15 +96,20 @@ class Run:
 
     def plan(self, host: Host) -> Plan | None:
         """Observe a host and return its plan, None where none can be made. The last host concludes the review."""
+        outcome = self.look_at(host)
+        if self.reading.is_complete:
+            self._conclude()
+        return outcome if isinstance(outcome, Plan) else None
+
+    def look_at(self, host: Host) -> Outcome:
+        """Observe a host and return its plan, or why there is none, which fails it."""
         observed = self.reading.read(host, self.goal.expectation(host.name))
         if isinstance(observed, ObservedState) and observed.lock is not None and is_stale(observed.lock):
             self.stale_locks[host.name] = observed.lock.token
             observed = dataclasses.replace(observed, lock=dataclasses.replace(observed.lock, stale=True))
         outcome = self.goal.plan(host.name, observed) if isinstance(observed, ObservedState) else observed
         self._settle(host, outcome)
-        if self.reading.is_complete:
-            self._conclude()
-        return outcome if isinstance(outcome, Plan) else None
+        return outcome
 
     def _settle(self, host: Host, outcome: Outcome) -> None:
         self.outcomes[host.name] = outcome
@@ -133,9 +138,9 @@ class Run:
                 "" if is_as_declared else "not all hosts are as declared; nothing was touched", not is_as_declared
             )
         self._refuse_unless_reviewed(fingerprints)
-        if not _has_flag("--dry"):
+        if not has_flag("--dry"):
             _refuse_unless_approved(found)
-            _refuse_unless_answerable(self.state)
+            refuse_unless_answerable(self.state)
 
     def _refuse_unless_reviewed(self, fingerprints: Mapping[str, Fingerprint]) -> None:
         if not self.options.reviewed:
@@ -192,7 +197,7 @@ def _group_data_directories() -> list[str]:
 
 def _print(found: Review, with_files: bool) -> None:
     # With --json pyinfra keeps standard output for its own document.
-    is_aside = _has_flag("--json")
+    is_aside = has_flag("--json")
     stream = sys.stderr if is_aside else sys.stdout
     click.echo("", err=is_aside)
     for line in lines(found, with_files, shortened=stream.isatty()):
@@ -207,7 +212,7 @@ def _write(file: Path, content: str) -> None:
         raise StopError(f"review={file}: cannot be written: {error}; nothing was touched") from None
 
 
-def _has_flag(name: str) -> bool:
+def has_flag(name: str) -> bool:
     """Whether pyinfra was given a flag, as an argument or as its variable."""
     return name in sys.argv[1:] or bool(os.environ.get(f"PYINFRA_{name.removeprefix('--').upper()}"))
 
@@ -219,10 +224,10 @@ def _refuse_unless_approved(found: Review) -> None:
         raise StopError(f"nothing was touched: approval is needed for {', '.join(closed)}; to go on: {needed}")
 
 
-def _refuse_unless_answerable(state: State) -> None:
+def refuse_unless_answerable(state: State) -> None:
     """Stop where pyinfra is about to ask for a confirmation that cannot come; it would end in a traceback."""
     # It does not look for changes where it was told to go on with -y.
-    if not state.check_for_changes or _has_flag("--json"):
+    if not state.check_for_changes or has_flag("--json"):
         return
     source = sys.stdin.buffer
     if not source.isatty() and isinstance(source, io.BufferedReader) and not source.peek(1):

@@ -185,7 +185,10 @@ def test_a_change_that_was_never_proven_is_proven_with_the_way_back() -> None:
         (Saved((0, 3, 4)), "it does not keep that generation; it keeps 0, 3, 4"),
         (Saved(()), "it keeps no generation"),
         (None, "it keeps no generation"),
-        (dataclasses.replace(by_hand(), texts={}), "generation 0 has no main.cf"),
+        (
+            dataclasses.replace(by_hand(), texts={}),
+            "generation 0 has no main.cf: nothing served there then; to end the service, stop Postfix",
+        ),
     ],
 )
 def test_a_generation_that_is_not_kept_is_refused_with_those_that_are(found: Saved | None, reason: str) -> None:
