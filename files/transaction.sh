@@ -61,7 +61,12 @@ with_service_manager() {
     if [ -d /run/systemd/system ]; then
         systemctl "$1" postfix
     elif command -v rcctl >/dev/null; then
-        rcctl "$1" postfix
+        # Also where Postfix is started by other means than the boot.
+        rcctl -f "$1" postfix
+    elif command -v rc-service >/dev/null; then
+        # OpenRC goes by what it did last, and starts nothing twice.
+        [ "$1" != start ] || rc-service postfix zap
+        rc-service postfix "$1"
     elif [ -x /etc/init.d/postfix ]; then
         /etc/init.d/postfix "$1"
     else
