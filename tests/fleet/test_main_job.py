@@ -1,4 +1,4 @@
-"""The main job on hosts of several kinds: the guide's proxy, domains added, moved, removed, and nothing else touched."""
+"""The main job on hosts of several kinds: the guide's proxy, domains added, moved and removed, no more."""
 
 import re
 import smtplib
