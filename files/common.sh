@@ -30,6 +30,17 @@ fail() {
     exit "$status"
 }
 
+# say TEXT - print a text of any length. A Korn shell has no printf of its own, and a program takes only so much.
+if [ -n "${KSH_VERSION:-${SH_VERSION:-}}" ]; then
+    say() {
+        print -r -- "$1"
+    }
+else
+    say() {
+        printf '%s\n' "$1"
+    }
+fi
+
 # GNU and busybox have sha256sum, the BSDs sha256; openssl is the last resort.
 if command -v sha256sum >/dev/null; then
     DIGEST='sha256sum'
@@ -117,8 +128,9 @@ is_process() {
     if [ -r "/proc/$1/cmdline" ]; then
         grep -q "$2" "/proc/$1/cmdline"
     else
+        # Without -ww a BSD cuts what it shows at the width of a terminal.
         # shellcheck disable=SC2009
-        ps -p "$1" -o args= | grep -q "$2"
+        ps -ww -p "$1" -o args= | grep -q "$2"
     fi
 }
 

@@ -98,7 +98,7 @@ split() {
 # tables - print "TYPE PATH" for each file that domains, networks, aliases and routes come from ($effective): regular
 # ones of a size that can be a table's source. Where there is none, the index of a table that can be listed will do.
 tables() {
-    printf '%s\n' "$effective" | sed -n -e 's/^mynetworks *= *//p' -e 's/^relay_domains *= *//p' \
+    say "$effective" | sed -n -e 's/^mynetworks *= *//p' -e 's/^relay_domains *= *//p' \
         -e 's/^transport_maps *= *//p' -e 's/^alias_maps *= *//p' -e 's/^mydestination *= *//p' |
         split | sed -e 's/^proxy://' -e 's/^\//file:\//' | sort -u |
         while IFS=: read -r type path; do
@@ -135,12 +135,12 @@ foreign() {
     # shellcheck disable=SC2086
     effective=$({ postconf -c "$1" -x $RELAYING || postconf -c "$1" $RELAYING; } 2>/dev/null |
         sed "s|$1/|$PWD/|g" | lines)
-    printf '%s\n' "$effective" | sed 's/^/effective /'
+    say "$effective" | sed 's/^/effective /'
     # shellcheck disable=SC2046,SC2086
     postconf -d $asked $(sed -n 's/^\([A-Za-z0-9_]\{1,\}\)[ 	]*=.*/\1/p' "$1/main.cf") 2>/dev/null |
         lines | sed 's/^/builtin /'
     said=$(postconf -c "$1" -n 2>&1 >/dev/null) || echo 'broken main.cf'
-    printf '%s\n' "$said" | lines | sed -n 's/^.*: unused parameter: \([^ =]*\).*/unused \1/p'
+    say "$said" | lines | sed -n 's/^.*: unused parameter: \([^ =]*\).*/unused \1/p'
     tables | while read -r type path; do
         ! is_unindexed "$type" "$path" || printf 'unindexed %s\n' "$path"
         case " $FILES " in
@@ -163,13 +163,13 @@ relayed() {
     } | while read -r _ path; do
         [ ! -f "$path" ] || awk '{ gsub(/,/, " "); for (word = 1; word <= NF; word++) print $word }' "$path"
     done
-    printf '%s\n' "$effective" | sed -n 's/^relay_domains *= *//p' | split
+    say "$effective" | sed -n 's/^relay_domains *= *//p' | split
 }
 
 # queue - print how many messages wait, and how many recipients of them in each domain that is relayed.
 queue() {
     listed=$(postqueue -c "$PWD" -p 2>/dev/null) || { echo 'queue unread' && return; }
-    { relayed | sed 's/^/known /' && printf '%s\n' "$listed" | sed 's/^/queue /'; } | awk '
+    { relayed | sed 's/^/known /' && say "$listed" | sed 's/^/queue /'; } | awk '
         { line = substr($0, 7) }
         /^known / { known[tolower(line)]; next }
         line ~ /^[0-9A-Za-z]/ && line !~ /^Mail queue is empty/ { messages++ }
@@ -221,7 +221,7 @@ enter_instance() {
     [ -n "$known" ] || first='postmulti -e init && '
     way="${first}postmulti -I postfix-${name#postfix-} -G mta -e"
     [ -d "$1" ] || unreadable "there is no instance $1; to make one: $way create config_directory=$1"
-    printf '%s\n' "$known" | split | grep -qxF -e "$1" ||
+    say "$known" | split | grep -qxF -e "$1" ||
         unreadable "$1 is no instance that postmulti knows (multi_instance_directories in $2/main.cf); to make it one: $way import config_directory=$1"
     directory=$1
     printf 'instance %s\n' "$1"
@@ -278,7 +278,7 @@ for name in $asked; do
 done
 if master_runs "$daemons"; then echo 'running yes'; else echo 'running no'; fi
 records=$(files)
-printf '%s\n' "$records"
+say "$records"
 
 loaded=
 if [ -f "$PRIVATE/manifest" ]; then

@@ -15,7 +15,7 @@ asked=$(cat)
 
 # records WORD - print the arguments of the records of that kind.
 records() {
-    printf '%s\n' "$asked" | sed -n "s/^$1 //p"
+    say "$asked" | sed -n "s/^$1 //p"
 }
 
 cd "$directory" || fail 69 "cannot enter $directory"

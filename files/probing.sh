@@ -12,8 +12,8 @@
 wrong_answers() {
     records query | sed -n "s/^$1 $2 //p" | {
         asked=$(cat)
-        printf '%s\n' "$asked" | sed 's/ .*//' | postmap -c "$PWD" -q - "$1:$PWD/$2" 2>&1 || :
-        printf '%s\n' "$asked"
+        say "$asked" | sed 's/ .*//' | postmap -c "$PWD" -q - "$1:$PWD/$2" 2>&1 || :
+        say "$asked"
     } | awk -v misses="${3:-}" '
         / (hit .*|miss)$/ && !/\t/ {
             key = $1; meant = substr($0, length(key) + 2); is = (key in found) ? "hit " found[key] : "miss"

@@ -74,7 +74,11 @@ with_service_manager() {
     case $(service_manager) in
         systemd) systemctl "$1" postfix ;;
         rcctl) rcctl -f "$1" postfix ;;
-        openrc) rc-service postfix "$1" ;;
+        openrc)
+            # It goes by what it did last, and starts nothing twice.
+            [ "$1" != start ] || rc-service postfix zap
+            rc-service postfix "$1"
+            ;;
         rc.d) service postfix "one$1" ;;
         init.d) /etc/init.d/postfix "$1" ;;
         none) postfix -c "$PWD" "$1" ;;

@@ -26,6 +26,10 @@ proxies = [
     (_host["name"], {"ssh_hostname": _host["address"], **(_REACHED[_host["kind"]] if _is_mixed else {})})
     for _host in _fleet["hosts"]
 ]
+# A group for each kind, for what is declared for one system alone.
+for _kind in {_host["kind"] for _host in _fleet["hosts"]}:
+    globals()[_kind] = [_host["name"] for _host in _fleet["hosts"] if _host["kind"] == _kind]
+
 canary = [_host["name"] for _host in _fleet["hosts"][:1]]
 
 all = (

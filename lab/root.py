@@ -26,7 +26,7 @@ BUILT_AT_ONCE = 2
 class Kind:
     """A kind of host: the recipe of its root, and where things are on it.
 
-    The recipe: what mmdebstrap installs, or the kind whose root is copied, and the programs in lab/files that finish it.
+    The recipe: what mmdebstrap installs, or the kind whose root is copied, and what finishes it.
     """
 
     name: str

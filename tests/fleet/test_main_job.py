@@ -1,4 +1,4 @@
-"""The main job on real hosts of several kinds: the guide's proxy, domains added, moved and removed, nothing else touched."""
+"""The main job on hosts of several kinds: the guide's proxy, domains added, moved and removed, no more."""
 
 import re
 import smtplib
@@ -416,7 +416,10 @@ def test_a_table_that_lacks_an_entry_is_found_before_it_goes_live(controller: Co
     before = live(host)
     controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
     # Index a source that lost its last line, as a full disk or a broken tool might.
-    lossy = 'for t; do :; done; case $* in *-s*|*-q*) ;; *) f=${t#*:}; sed "\\$d" "$f" >$f.less; mv $f.less $f ;; esac; exec $real "$@"'
+    lossy = (
+        'for t; do :; done; f=${t#*:}; case $* in *-s*|*-q*) ;; *) sed "\\$d" "$f" >$f.less; mv $f.less $f ;; esac; '
+        'exec $real "$@"'
+    )
     with replaced(host, "/usr/sbin/postmap", lossy):
         result = controller.run("-y")
     assert result.status == 1
