@@ -9,7 +9,7 @@ from mailproxy.indexed import TABLE_TYPE
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
 from mailproxy.plan import planned
-from mailproxy.render import Content, HostPostfix, rendered
+from mailproxy.render import Content, HostPostfix, is_indexed, rendered
 from mailproxy.review import Review, review
 from mailproxy.rollout import Rollout, waves
 from mailproxy.service import RESTART_PARAMETERS
@@ -46,7 +46,8 @@ def desired(**keys: Any) -> DesiredState:
 def observed(state: DesiredState, **changes: Any) -> ObservedState:
     """Return a host that is as declared, rolled out and running, with some fields otherwise."""
     contents = rendered(state, postfix())
-    digests = {name: content.digest for name, content in contents.items()} | TABLE_FILES
+    indexed = {"relaydomains.db": "d" * 64} if is_indexed(state.relay_domains) else {}
+    digests = {name: content.digest for name, content in contents.items()} | TABLE_FILES | indexed
     host = ObservedState(
         postfix=postfix(),
         table_types=frozenset({"hash", "btree", "cidr"}),

@@ -7,7 +7,8 @@ import pytest
 
 from mailproxy.observed import BEFORE_MAIN_CF, LiveFile, Lock, Manifest, ObservedState
 from mailproxy.plan import Plan, Refusal, planned
-from tests.states import GUIDE, desired, empty_host, observed
+from mailproxy.render import INDEXED_FROM
+from tests.states import GUIDE, desired, empty_host, observed, postfix
 
 ADDED = {**GUIDE, "added.example": "smtp:[10.1.0.2]"}
 
@@ -187,6 +188,79 @@ def test_a_type_that_shares_file_names_is_indexed_anew() -> None:
         "aliases.db was indexed as hash",
         "transport.db was indexed as hash",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"database_type": "btree"}, ("hash", "btree")),
+        ({"database_type": "lmdb"}, None),
+        ({"relay_domains": ADDED}, None),
+    ],
+)
+def test_tables_that_keep_their_names_and_change_their_type_are_read_from_elsewhere_meanwhile(
+    change: dict[str, Any], expected: tuple[str, str] | None
+) -> None:
+    host = observed(desired(), table_types=frozenset({"hash", "btree", "lmdb"}))
+    assert plan_of(desired(**change), host).crossing == expected
+    assert plan_of(desired(**change), dataclasses.replace(host, running=False)).crossing is None
+
+
+def test_with_another_type_a_domain_is_accepted_when_the_main_cf_is_live_that_knows_its_route() -> None:
+    host = observed(desired(), table_types=frozenset({"hash", "lmdb"}))
+    plan = plan_of(desired(database_type="lmdb", relay_domains=ADDED), host)
+    names = swapped(plan)
+    assert names.index("transport.lmdb") < names.index("main.cf") < names.index("relaydomains")
+
+
+MANY = {f"d{number:04}.example": "smtp:[10.1.0.2]" for number in range(INDEXED_FROM)}
+FEW = dict(list(MANY.items())[1:])
+
+
+def test_a_list_of_relay_domains_becomes_a_table_before_it_has_the_form_of_one() -> None:
+    plan = plan_of(desired(relay_domains=MANY), observed(desired(relay_domains=FEW)))
+    names = ["transport.db", "transport", "relaydomains.db", "main.cf", "relaydomains", "reload"]
+    assert swapped(plan) == names
+    assert [str(change) for changes in plan.changes for change in changes] == ["+ d0000.example -> smtp:[10.1.0.2]"]
+    asked = {(query.key, query.value) for query in plan.queries if query.table == "relaydomains"}
+    assert ("d0000.example", "OK") in asked
+
+
+def test_a_table_of_relay_domains_has_the_form_of_a_list_before_it_becomes_one_and_goes_last() -> None:
+    plan = plan_of(desired(relay_domains=FEW), observed(desired(relay_domains=MANY)))
+    assert swapped(plan) == ["relaydomains", "main.cf", "reload", "transport.db", "transport"]
+    assert plan.drops == ("relaydomains.db",)
+    assert [str(change) for changes in plan.changes for change in changes] == ["- d0000.example"]
+
+
+def test_a_table_of_relay_domains_that_is_not_the_recorded_one_is_indexed_and_read_anew() -> None:
+    state = desired(relay_domains=MANY)
+    plan = plan_of(state, with_live(observed(state), "relaydomains.db", digest="0" * 64))
+    assert swapped(plan) == ["relaydomains.db", "reload"]
+
+
+@pytest.mark.parametrize(("live", "wanted"), [(FEW, MANY), (MANY, FEW)])
+def test_what_an_interrupted_change_of_form_left_is_still_read_as_the_domains_that_are_live(
+    live: dict[str, str], wanted: dict[str, str]
+) -> None:
+    # main.cf and relaydomains are of different sides, the one that calls it a table coming first and going last.
+    host = observed(desired(relay_domains=live))
+    other = observed(desired(relay_domains=wanted))
+    of_other = "main.cf" if wanted is MANY else "relaydomains"
+    half = dataclasses.replace(
+        host,
+        live={**host.live, of_other: other.live[of_other]},
+        texts={**host.texts, of_other: other.texts[of_other]},
+        journal={"generation": "1"},
+    )
+    changes = [str(change) for changes in plan_of(desired(relay_domains=wanted), half).changes for change in changes]
+    assert len(changes) <= 1
+
+
+def test_what_is_declared_and_a_host_does_not_know_is_warned_of() -> None:
+    host = dataclasses.replace(empty_host(), postfix=postfix((3, 3)))
+    plan = plan_of(desired(main_cf={"maillog_file": "/var/log/mail.log"}), host)
+    assert plan.warnings == ("maillog_file is declared, and left out: Postfix 3.3 does not know it",)
 
 
 def test_a_type_the_host_cannot_index_is_refused_with_those_it_can() -> None:

@@ -315,15 +315,6 @@ def test_a_table_type_that_the_host_lacks_is_refused_with_those_it_has(controlle
     assert "database_type dbm is not one that its Postfix can index; it has btree, cdb, hash, lmdb" in result.said
 
 
-def test_another_table_type_is_indexed_anew_even_where_the_files_have_the_same_names(controller: Controller) -> None:
-    controller.declare(database_type="btree")
-    controller.roll_out()
-    host = controller.fleet.hosts[1]
-    assert host.run(["postconf", "-h", "transport_maps"]).stdout == f"btree:{host.kind.config_directory}/transport\n"
-    assert_mail_flows(controller.fleet, host, "example.com")
-    controller.assert_converged()
-
-
 def test_what_the_host_says_of_its_own_installation_is_kept(newcomer: Controller) -> None:
     host = newcomer.fleet.hosts[0]
     host.run(["sh", "-c", "mkdir /var/lib/elsewhere && chown $(postconf -h mail_owner) /var/lib/elsewhere"])
