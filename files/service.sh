@@ -24,53 +24,8 @@ service_manager() {
     fi
 }
 
-# is_primary - whether this is the instance of the configuration directory that is compiled in.
-is_primary() {
-    [ "$PWD" = "$(postconf -d -h config_directory)" ]
-}
-
-# is_disabled - whether this is one of several instances, and not to be started (postmulti(1)).
-is_disabled() {
-    [ "$(postconf -c "$PWD" -h multi_instance_enable)" = no ] || return 1
-    ! is_primary || [ -n "$(postconf -c "$PWD" -h multi_instance_wrapper)" ]
-}
-
-# has_others - whether this host has further instances: what starts and stops Postfix there does that to all of them.
-has_others() {
-    ! is_primary || [ -n "$(postconf -c "$PWD" -h multi_instance_directories)" ]
-}
-
-# alone ACTION - start or stop this instance, and no other. At the same moment another one may be about to give up the
-# addresses that this one is to listen on.
-alone() {
-    tries=10
-    until alone_at_once "$1"; do
-        [ "$1" = start ] && [ "$tries" -gt 0 ] || return
-        tries=$((tries - 1))
-        sleep 1
-    done
-}
-
-# alone_at_once ACTION - do that without waiting for anybody. Debian has a unit for each instance, and a program that
-# fills the jail of its daemons before it starts.
-alone_at_once() {
-    name=$(postconf -c "$PWD" -h multi_instance_name)
-    ! is_primary || name=-
-    if [ -n "$name" ] && ! is_disabled && [ -d /run/systemd/system ] && systemctl cat "postfix@$name" >/dev/null 2>&1; then
-        systemctl "$1" "postfix@$name"
-        return
-    fi
-    fill=/usr/lib/postfix/configure-instance.sh
-    [ "$1" != start ] || [ -z "$name" ] || [ ! -x "$fill" ] || "$fill" "$name" || return
-    postfix -c "$PWD" "$1"
-}
-
 # with_service_manager start|stop - start or stop Postfix the way this system would, enabled at boot or not.
 with_service_manager() {
-    if has_others; then
-        alone "$1"
-        return
-    fi
     case $(service_manager) in
         systemd) systemctl "$1" postfix ;;
         rcctl) rcctl -f "$1" postfix ;;

@@ -56,6 +56,56 @@ unclaim() {
     rm -f "$PRIVATE/settling"
 }
 
+# is_primary - whether this is the instance of the configuration directory that is compiled in.
+is_primary() {
+    [ "$PWD" = "$(postconf -d -h config_directory)" ]
+}
+
+# is_disabled - whether this is one of several instances, and not to be started (postmulti(1)).
+is_disabled() {
+    [ "$(postconf -c "$PWD" -h multi_instance_enable)" = no ] || return 1
+    ! is_primary || [ -n "$(postconf -c "$PWD" -h multi_instance_wrapper)" ]
+}
+
+# has_others - whether this host has further instances: what starts and stops Postfix there does that to all of them.
+has_others() {
+    ! is_primary || [ -n "$(postconf -c "$PWD" -h multi_instance_directories)" ]
+}
+
+# alone ACTION - start or stop this instance, and no other. At the same moment another one may be about to give up the
+# addresses that this one is to listen on.
+alone() {
+    tries=10
+    until alone_at_once "$1"; do
+        [ "$1" = start ] && [ "$tries" -gt 0 ] || return
+        tries=$((tries - 1))
+        sleep 1
+    done
+}
+
+# alone_at_once ACTION - do that without waiting for anybody. Debian has a unit for each instance, and a program that
+# fills the jail of its daemons before it starts.
+alone_at_once() {
+    name=$(postconf -c "$PWD" -h multi_instance_name)
+    ! is_primary || name=-
+    if [ -n "$name" ] && ! is_disabled && [ -d /run/systemd/system ] && systemctl cat "postfix@$name" >/dev/null 2>&1; then
+        systemctl "$1" "postfix@$name"
+        return
+    fi
+    fill=/usr/lib/postfix/configure-instance.sh
+    [ "$1" != start ] || [ -z "$name" ] || [ ! -x "$fill" ] || "$fill" "$name" || return
+    postfix -c "$PWD" "$1"
+}
+
+# this_instance start|stop - start or stop Postfix the way this system would, and nothing else that runs here.
+this_instance() {
+    if has_others; then
+        alone "$1"
+    else
+        with_service_manager "$1"
+    fi
+}
+
 # wait_for yes|no - wait until the master process runs, or has gone, for at most 15 seconds.
 wait_for() {
     tries=15
@@ -70,7 +120,7 @@ wait_for() {
 
 # stop - stop Postfix, also one that its service manager knows nothing of.
 stop() {
-    with_service_manager stop || :
+    this_instance stop || :
     ! master_runs "$daemons" || postfix -c "$PWD" stop
     wait_for no
 }
@@ -89,8 +139,8 @@ serve() {
     case $action in
         none) return 0 ;;
         reload) postfix -c "$PWD" reload ;;
-        restart) stop && with_service_manager start ;;
-        start) with_service_manager start ;;
+        restart) stop && this_instance start ;;
+        start) this_instance start ;;
         stop) stop ;;
     esac >"$scratch/said" 2>&1 </dev/null || {
         cat "$scratch/said"

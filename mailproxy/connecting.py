@@ -1,12 +1,9 @@
-"""What has to hold before a run connects: host keys that are all read."""
+"""How the hosts of a run are known: by files of host keys that are read to their end."""
 
-import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import pyinfra_cli.cli
-from pyinfra import logger
-from pyinfra.api import Host, State
+from pyinfra.api import Host
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.sshuserclient.client import get_ssh_config
 
@@ -16,29 +13,15 @@ from mailproxy.stop import StopError
 _USERS_OWN = "~/.ssh/known_hosts"
 
 
-def check_before_connecting() -> None:
-    """Make this run of pyinfra check the keys of its hosts before it connects to them.
+def refuse_lost_keys(hosts: Iterable[Host]) -> None:
+    """Raise StopError where a file of host keys is not read to its end.
 
-    pyinfra has no place for that: its callbacks of a host begin when others are being connected to already.
+    pyinfra has connected by then, and nothing was sent: it gives nobody a place before that.
     """
-    connect_all = pyinfra_cli.cli.connect_all
-
-    @functools.wraps(connect_all)
-    def checked(state: State) -> None:
-        refuse_lost_keys(state.inventory.hosts.values(), logs=True)
-        connect_all(state)
-
-    pyinfra_cli.cli.connect_all = checked
-
-
-def refuse_lost_keys(hosts: Iterable[Host], logs: bool = False) -> None:
-    """Raise StopError where a file of host keys is not read to its end; what else is wrong with it may be logged."""
     found = list(problems_of_known_hosts(reached(hosts)))
     stopping = "".join(f"\n      {one.place}: {one.problem}" for one in found if not one.is_warning)
     if stopping:
         raise StopError(f"host keys would not be read, and hosts not known by them; nothing was touched:{stopping}")
-    for one in found if logs else ():
-        logger.warning("%s", one.problem)
 
 
 def reached(hosts: Iterable[Host]) -> Mapping[str, Reached]:

@@ -71,17 +71,25 @@ def declared(inventory: Inventory, hosts: Sequence[Host], mail_hosts: MailHosts 
 def examined(
     inventory: Inventory, hosts: Sequence[Host], places: Places, mail_hosts: MailHosts | None = None
 ) -> Examined:
-    """Return what is declared for hosts of an inventory, with everything that is wrong."""
+    """Return what is declared for hosts of an inventory, with everything that is wrong with that.
+
+    The others count where it is about what is between hosts, such as loops.
+    """
     found: dict[tuple[str, Problem, bool], list[str]] = {}
 
     def add(host: Host, problem: Problem, is_warning: bool = False, place: str = "") -> None:
         found.setdefault((place or places.of(host, problem.key), problem, is_warning), []).append(host.name)
 
     groups = groups_of(inventory)
-    desired: dict[str, DesiredState] = {}
-    for host in hosts:
+    everywhere: dict[str, DesiredState] = {}
+    of_run = {host.name for host in hosts}
+    for host in inventory:
         given, of_file = _with_file(literals(host))
         state = checked(given)
+        if state.desired is not None:
+            everywhere[host.name] = state.desired
+        if host.name not in of_run:
+            continue
         for place, problem in of_file:
             add(host, problem, place=place)
         of_fleet = (*_rollout_problems(host, groups, hosts[0]), *_directory_problems(host))
@@ -89,23 +97,23 @@ def examined(
             add(host, problem)
         for problem in state.warnings:
             add(host, problem, is_warning=True)
-        if state.desired is not None:
-            desired[host.name] = state.desired
-    by_name = {host.name: host for host in hosts}
-    for one in _between(inventory, by_name, desired, mail_hosts):
-        for name in one.hosts:
-            add(by_name[name], one.problem, one.is_warning)
-    mistakes = [Mistake(place, problem, tuple(names), warns) for (place, problem, warns), names in found.items()]
+    for one in _between(inventory, everywhere, mail_hosts):
+        for name in of_run.intersection(one.hosts):
+            add(inventory.hosts[name], one.problem, one.is_warning)
+    in_order = {name: number for number, name in enumerate(inventory.hosts)}
+    mistakes = [
+        Mistake(place, problem, tuple(sorted(names, key=in_order.__getitem__)), warns)
+        for (place, problem, warns), names in found.items()
+    ]
+    desired = {name: state for name, state in everywhere.items() if name in of_run}
     return Examined(desired, (*mistakes, *_of_inventory(inventory, places)))
 
 
 def _between(
-    inventory: Inventory,
-    hosts: Mapping[str, Host],
-    desired: Mapping[str, DesiredState],
-    mail_hosts: MailHosts | None,
+    inventory: Inventory, desired: Mapping[str, DesiredState], mail_hosts: MailHosts | None
 ) -> Iterator[Found]:
-    """Yield what is wrong between the hosts of a run; next hops are looked at across the whole inventory."""
+    """Yield what is wrong between the hosts of an inventory, whether or not they are in the run."""
+    hosts = inventory.hosts
     members = {name: member(state, *_addresses(hosts[name])) for name, state in desired.items()}
     looked_up = mail_hosts(unbracketed(members.values())) if mail_hosts else {}
     yield from loops(Fleet(members, looked_up))

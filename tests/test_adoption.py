@@ -331,6 +331,7 @@ def test_aliases_that_are_refused_are_told_with_their_line() -> None:
     text = 'Root: ops@example.com,\n  other\nweird name: x\nprog: "|/bin/true a, b"\na: b\nb: a\nroot: nobody\n'
     found = adopt(texts={"/etc/aliases": text})
     assert found.declared["aliases"] == {"root": "ops@example.com, other", "prog": '"|/bin/true a, b"'}
+    assert found.declared["alias_programs"] == ["prog"]
     assert_told(found, "/etc/aliases line 3: weird name: x", "expected a local name")
     assert_told(found, "/etc/aliases line 5: a: b", "leads back to a")
     assert_told(found, "/etc/aliases line 7: root: nobody", "takes line 1 for it", is_void=True)

@@ -264,26 +264,6 @@ def test_going_on_after_errors_gets_no_host_past_its_stage(controller: Controlle
     assert [live(host) for host in controller.fleet.hosts] == before
 
 
-def test_problems_of_the_declaration_are_reported_at_once_and_no_host_is_touched(controller: Controller) -> None:
-    before = [tree(host) for host in controller.fleet.hosts]
-    controller.declare(
-        relay_domains={"example.com": "smtp:10.1.0.2"}, mynetworks=["0.0.0.0/0"], rollout={"waves": ["canery"]}
-    )
-    result = controller.run("-y")
-    assert result.status == 1
-    assert "the desired state has 3 problems; nothing was touched on any host" in result.log
-    assert (
-        "group_data of the group all: relay_domains['example.com'] = 'smtp:10.1.0.2': expected brackets" in result.log
-    )
-    assert (
-        "group_data of the group all: mynetworks[0] = '0.0.0.0/0': would relay for a large part of the internet"
-        in result.log
-    )
-    assert "wave 'canery': expected a group of the inventory" in result.log
-    assert "Traceback" not in result.everything
-    assert [tree(host) for host in controller.fleet.hosts] == before
-
-
 def test_without_anybody_to_confirm_the_run_stops_and_says_what_to_add(controller: Controller) -> None:
     before = [live(host) for host in controller.fleet.hosts]
     controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
