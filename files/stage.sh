@@ -186,7 +186,7 @@ check_transports() {
 check_types() {
     wrong=$(postconf -d | awk '
         FILENAME == "-" { type[$1] = ($3 ~ /^[0-9]+$/) ? "number" : ($3 ~ /^[0-9]+[smhdw]$/) ? "time" : ""; next }
-        !/^[a-z]/ || /\$/ || /^compatibility_level/ || /^[a-z_]*(_port|_feedback|_loglevel|_threshold)[ =]/ { next }
+        !/^[a-z]/ || /\$/ || /^compatibility_level/ || /^[a-z_]*(_port|_feedback|_loglevel|_dnsbl_[a-z]*_threshold)[ =]/ { next }
         {
             name = $1; sub(/=.*/, "", name); value = $0; sub(/^[^=]*=[ \t]*/, "", value)
             if (type[name] == "number" && value !~ /^[0-9]+$/) print name " = " value " (expected a number)"

@@ -36,7 +36,9 @@ def main(root: str) -> None:
     sections = dict(_sections(gzip.decompress(manual.read_bytes()).decode()))
     print(f"# Postfix {defaults['mail_version']} of its own parameters and restrictions: made from its postconf -d and")
     print("# postconf(5) by lab/parameters.py, which says how to make it anew; not to be edited.")
-    print("# parameter NAME SINCE TYPE CHOICES; transport SUFFIX SINCE TYPE BASE (of the parameters of each transport,")
+    print(
+        "# parameter NAME SINCE TYPE CHOICES (of an obsolete one: what reads it now); transport SUFFIX SINCE TYPE BASE (of the parameters of each transport,"
+    )
     print(
         "# whose default is BASE); restriction NAME SINCE ARGUMENT. SINCE is empty where the manual names no version."
     )
@@ -75,7 +77,7 @@ def _parameter(name: str, defaults: Mapping[str, str], sections: Mapping[str, _S
         # What its items say of versions is theirs: its own statement, if any, ends the section.
         text = _Section("", section.lines[-4:]).text
     if name not in defaults:
-        return _since(text), "obsolete", ""
+        return _since(text), "obsolete", _successor(name, defaults)
     specific = re.search(r"The (?:LMTP|postscreen)-specific version of the (\w+) |See (\w+) for", text)
     general = sections.get(specific[1] or specific[2]) if specific else None
     described = text + (general.text if general else "")
@@ -92,6 +94,11 @@ def _parameter(name: str, defaults: Mapping[str, str], sections: Mapping[str, _S
         suffixes = [known for known in sections if name.endswith(known.removeprefix("transport"))]
         text = sections[max(suffixes, key=len)].text if suffixes else ""
     return _since(text), kind, ",".join(choices)
+
+
+def _successor(name: str, defaults: Mapping[str, str]) -> str:
+    """Return the parameter whose default is what an obsolete one says, '' where nothing reads that any more."""
+    return next((newer for newer, default in defaults.items() if re.search(rf"\$\{{?{name}\b", default)), "")
 
 
 def _type(default: str, defaults: Mapping[str, str], name: str) -> str:

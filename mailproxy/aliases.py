@@ -12,6 +12,7 @@ from mailproxy.problem import Problem, refuse_unless
 # What stands between the commas of an alias, where a comma in quotes is none (aliases(5)).
 _TARGET = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ESCAPED = re.compile(r"\\.")
 # What local(8) runs, appends to, or reads further targets from; it looks at a target without quotes and backslashes.
 _PROGRAM = ("|", "/", ":include:")
 _NOWHERE = "/dev/null"
@@ -21,16 +22,16 @@ _READ = ("postmaster", "root")
 
 def alias_name(value: str) -> str:
     """Return the local part that an alias redirects, in lower case as postalias folds it, or refuse it."""
-    name = single_line(value).lower()
-    if not re.fullmatch(r"[a-z0-9._+=/-]+", name):
+    name = single_line(value)
+    if not re.fullmatch(r"[A-Za-z0-9._+=/-]+", name):
         raise ValueError("expected a local name without @, blanks or quotes, such as postmaster")
-    return name
+    return name.lower()
 
 
 def joined(value: Any) -> Any:
     """Turn a list of alias targets into the text of aliases(5)."""
     if isinstance(value, (list, tuple)) and all(isinstance(target, str) for target in value):
-        return ", ".join(target.strip() for target in value)
+        return ", ".join(target.strip(" ") for target in value)
     return value
 
 
@@ -107,8 +108,12 @@ def _domains(aliases: Entries) -> frozenset[str]:
 def _check(target: str) -> None:
     outside = _QUOTED.sub("", target)
     refuse_unless("\\" not in outside, "expected no \\ outside of quotes")
+    refuse_unless('""' not in _ESCAPED.sub("", target), f"expected one quoted part and text in it, found {target!r}")
+    escaped = _ESCAPED.findall(target)
+    refuse_unless(set(escaped) <= {'\\"', "\\\\"}, f"expected \\ before a quote or a \\ only, found {target!r}")
     if is_program(target):
-        refuse_unless(not re.search(r"\s", outside), f"expected quotes around {target}, as there are blanks in it")
+        is_plain = not re.search(r"[\s<>();\[\]]", outside)
+        refuse_unless(is_plain, f"expected quotes around {target}, as there are blanks or brackets in it")
         return
     refuse_unless(not re.search(r"\s", outside), f"expected a comma between targets, found {target!r}")
     refuse_unless(not re.search(r"[<>();:\[\]]", outside.partition("@")[0]), f"expected an address alone: {target!r}")

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from mailproxy.model import DesiredState
 from mailproxy.parameters import Parameter, nearest, newest, parameter
 from mailproxy.problem import Problem, shown
+from mailproxy.references import broken_reference, references
 from mailproxy.render import OWN_PARAMETERS, HostPostfix, parameters_on
 from mailproxy.restrictions import (
     classes,
@@ -16,8 +17,6 @@ from mailproxy.restrictions import (
 )
 from mailproxy.syntax import expanded
 
-# A reference to a parameter, or to a text that depends on it; $$ is a dollar (postconf(5)).
-_REFERENCE = re.compile(r"\$\$|\$(?:(\w+)|[({](\w+)[?:)}])")
 # Tables whose own settings stand in main.cf, each behind the name of the table (ldap_table(5), LEGACY).
 _NAMED_TABLE = re.compile(r"\b(?:ldap|mysql|pgsql|sqlite|memcache):([A-Za-z_][\w-]*)")
 # What a value has to look like (mail_conf_int.c, mail_conf_bool.c, conv_time.c), and in words.
@@ -69,7 +68,7 @@ def refusal(desired: DesiredState, postfix: HostPostfix, lacking: Collection[str
     reasons = []
     for name in main_cf:
         known = parameter(name)
-        if known is not None and known.asked in lacking and known.type != "obsolete":
+        if known is not None and known.asked and set(known.asked) <= set(lacking):
             reasons.append(f"main_cf[{name!r}]: its Postfix {version} does not know it, {_came_with(known.since)}")
     for name, word, since in unknown_restrictions(main_cf, postfix.version):
         reasons.append(f"main_cf[{name!r}]: its Postfix {version} does not know {word}, {_came_with(since)}")
@@ -88,16 +87,10 @@ def _came_with(since: str) -> str:
 
 def _referred(main_cf: Mapping[str, str]) -> frozenset[str]:
     """Return the names that may be anything, as other values refer to them: Postfix reads these, too."""
-    references = (one for value in main_cf.values() for one in _references(value))
+    named = (one for value in main_cf.values() for one in references(value))
     tables = [table for value in main_cf.values() for table in _NAMED_TABLE.findall(value)]
     settings = (name for name in main_cf if tables and name.startswith(tuple(f"{table}_" for table in tables)))
-    return frozenset([*references, *classes(main_cf), *settings])
-
-
-def _references(value: str) -> Iterator[str]:
-    for found in _REFERENCE.finditer(value):
-        if found[1] or found[2]:
-            yield found[1] or found[2]
+    return frozenset([*named, *classes(main_cf), *settings])
 
 
 def _why_not_named(name: str, referred: frozenset[str]) -> str:
@@ -116,9 +109,12 @@ def _why_not_named(name: str, referred: frozenset[str]) -> str:
 
 def _why_not_read(name: str, value: str, desired: DesiredState) -> str:
     """Return why Postfix cannot read a value, '' where it can or where that depends on the host."""
-    known = parameter(name) or Parameter(name, "", "text")
+    known = parameter(name) or Parameter((), "", "text")
     if known.type != "expanded":
-        for reference in _references(value):
+        broken = broken_reference(value)
+        if broken:
+            return f"holds {broken!r}, which is no reference to a parameter; a dollar alone is written $$"
+        for reference in references(value):
             if parameter(reference) is None and reference not in desired.main_cf:
                 meant = nearest(reference)
                 hint = f"; did you mean ${meant}?" if meant else ""

@@ -45,7 +45,7 @@ def _parameter_text(value: Any) -> Any:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return ", ".join(item.strip() for item in value)
+        return ", ".join(item.strip(" ") for item in value)
     return value
 
 
@@ -126,7 +126,7 @@ class DesiredState(BaseModel):
     alias_programs: tuple[Annotated[str, AfterValidator(alias_name)], ...] = ()
     myhostname: FullName
     mydomain: Domain
-    message_size_limit: Annotated[int, Field(ge=0, strict=True)] = 20480000
+    message_size_limit: Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)] = 20480000
     main_cf: Parameters = Entries({})
     database_type: DatabaseType | None = None
     relay_subdomains: Annotated[bool, Field(strict=True)] = False

@@ -1,6 +1,7 @@
 """Names as Postfix and the DNS read them: text of group_data -> one spelling, or why not."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import cache, lru_cache
 
@@ -11,17 +12,23 @@ from mailproxy.problem import refuse_unless
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 LONGEST_LABEL = 63
 LONGEST_NAME = 253
 
 
 def single_line(value: str) -> str:
-    """Return value stripped, or refuse what would not stay one line of a configuration file."""
-    found = _CONTROL.search(value)
-    if found:
-        raise ValueError(f"holds the control character {found.group()!r}; expected one line of text")
-    return value.strip()
+    """Return value without blanks around it, or refuse what is no single line of text that reads as it is stored.
+
+    Besides control characters, C1 included, these are line separators of Unicode, marks that cannot be seen, blanks
+    that Postfix does not take for blanks, and halves of surrogate pairs, which have no form in UTF-8.
+    """
+    if not value.isprintable():
+        found = next(character for character in value if not character.isprintable())
+        name = "control character" if unicodedata.category(found) == "Cc" else "character"
+        known_as = unicodedata.name(found, "")
+        shown = f"{found!r} ({known_as})" if known_as else repr(found)
+        raise ValueError(f"holds the {name} {shown}; expected one line of text, its blanks plain ones")
+    return value.strip(" ")
 
 
 def folded(value: str) -> str:

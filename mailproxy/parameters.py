@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,11 +15,11 @@ class Parameter:
     """A parameter of main.cf: since is the versions that brought it in, '' where the manual names none.
 
     type is integer, signed, size, boolean, time, text, expanded (text with names that are no parameters) or obsolete
-    (no Postfix of today has it); choices are the words that it may be. asked is the name that a Postfix which knows it
-    has among its defaults: another one for the parameters of each transport.
+    (Postfix of today has none of that name); choices are the words that it may be. A Postfix which knows it has one
+    of the names asked among its defaults: another one for the parameters of each transport, or for an obsolete one.
     """
 
-    asked: str
+    asked: tuple[str, ...]
     since: str
     type: str
     choices: tuple[str, ...] = ()
@@ -43,19 +43,21 @@ def parameter(name: str) -> Parameter | None:
     return known
 
 
-def asked_parameters(names: Mapping[str, str]) -> list[str]:
+def asked_parameters(names: Iterable[str]) -> list[str]:
     """Return what to look for among a Postfix's defaults to see whether it knows the parameters of these names."""
     known = (parameter(name) for name in names)
-    return [one.asked for one in known if one is not None and one.type != "obsolete"]
+    return [asked for one in known if one is not None for asked in one.asked]
 
 
 @cache
 def parameters() -> Mapping[str, Parameter]:
     """Return all parameters by name, less those of each transport."""
-    return {
-        name: Parameter(name, since, kind, tuple(choices.split(",")) if choices else ())
-        for name, since, kind, choices in _rows("parameter")
-    }
+    found = {}
+    for name, since, kind, listed in _rows("parameter"):
+        choices = tuple(listed.split(",")) if listed else ()
+        is_obsolete = kind == "obsolete"
+        found[name] = Parameter((name, *choices * is_obsolete), since, kind, () if is_obsolete else choices)
+    return found
 
 
 @cache
@@ -93,7 +95,7 @@ def _nearest(name: str, known: tuple[str, ...]) -> str | None:
 
 @cache
 def _of_transports() -> Mapping[str, Parameter]:
-    return {suffix: Parameter(base, since, kind) for suffix, since, kind, base in _rows("transport")}
+    return {suffix: Parameter((base,), since, kind) for suffix, since, kind, base in _rows("transport")}
 
 
 def _rows(word: str) -> list[list[str]]:

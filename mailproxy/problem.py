@@ -16,12 +16,17 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.key} = {'(not shown)' if names_secret(self.key) else self.found}: {self.reason}"
+        text = f"{self.key} = {'(not shown)' if names_secret(self.key) else self.found}: {self.reason}"
+        # What is wrong with a value may be that it does something to a terminal, or cannot be written at all.
+        return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def shown(value: object) -> str:
     """Return a value of group_data as Python spells it, shortened."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # of a number of thousands of digits (sys.set_int_max_str_digits)
+        text = f"a value of type {type(value).__name__} that is too long to be shown"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 

@@ -20,7 +20,7 @@ def wave(value: Any) -> str | int:
     return cast("str | int", value)
 
 
-Count = Annotated[int, Field(ge=0, strict=True)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 
 
 class Rollout(BaseModel):
