@@ -231,8 +231,10 @@ def _listener(fleet: Fleet) -> socket.socket:
         return socket.create_server(("198.18.0.1", 2222))
 
 
-def test_the_password_for_sudo_is_asked_for_once(accounts: Accounts) -> None:
+def test_the_password_for_sudo_is_asked_for_once_and_any_shell_passes_it_on(accounts: Accounts) -> None:
     accounts.write_inventory(password=None)
+    # Whose printf is a program of its own.
+    accounts.controller.declare(_shell_executable="mksh")
     command = [str(PYINFRA), "--same-sudo-password", accounts.controller.inventory, "--group-data"]
     result = subprocess.run(
         accounts.fleet.controller_command([*command, str(accounts.controller.group_data), "deploy.py", "--dry"]),
