@@ -14,6 +14,7 @@
 # EXIT STATUS
 #   that of the program; where there is no way 69, or 0 with "record"
 
+# No set -eu: a refusal is an answer here.
 loader=$1 has_password=$2 manner=$3
 # As the loader left them: what it read first, and all of this text.
 reader=${line-} program=${text-}

@@ -1,6 +1,7 @@
 """Programs come on standard input and are run as they are; what shows a password, or trusts too much, is refused."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from pyinfra.api import Config, Inventory, State
 from pyinfra.connectors.ssh import SSHConnector
 
 from mailproxy.privilege import left_to_us, refuse_what_is_seen, sudo_password
-from mailproxy.program import LOADER, command, parts, sent
+from mailproxy.program import LOADER, PROGRAMS, command, parts, sent
 from mailproxy.ssh import refuse_unsafe_connections
 from mailproxy.stop import StopError
 from tests.recipes import DOAS, SUDOERS, SUDOERS_WITH_PASSWORD
@@ -148,3 +149,12 @@ def test_a_jump_host_with_its_own_keys_known_is_fine(tmp_path: Path) -> None:
         "Host mx?.example.com\n ProxyJump gate\n"
     )
     refuse_unsafe_connections(state({**SAFE, "ssh_config_file": str(config)}))
+
+
+def test_a_password_is_printed_by_the_shell_itself_and_so_in_no_arguments(shell: list[str]) -> None:
+    function = re.search(r"(?ms)^say\(\) \{.*?^\}", (PROGRAMS / "enter.sh").read_text())
+    assert function is not None
+    # Where no program is found, none can have printed it.
+    script = f'PATH=/nonexistent\n{function[0]}\nsay "$1"'
+    said = subprocess.run([*shell, "-c", script, "sh", "-n %s\\n"], capture_output=True, text=True, check=True)
+    assert said.stdout == "-n %s\\n\n"

@@ -1,6 +1,7 @@
 """The whole main job by accounts that may do nothing else, one behind a jump host; nothing of it stays behind."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.recipes import DOAS, SUDOERS, SUDOERS_WITH_PASSWORD
 
 PASSWORD = "Corr%ct \\horse 'battery"
 DIRECTORY = "/etc/postfix"
+LOG = "/var/log/mail.log"
 # What an honest Postfix, syslogd and sshd write whatever we do.
 THEIRS = ("/var/spool/postfix/", "/var/lib/postfix/", "/var/log/", "/proc/", "/dev/", "/sys/", "/run/motd.dynamic")
 
@@ -165,6 +167,8 @@ def test_the_whole_main_job_with_nothing_more_than_the_one_line_leaves_nothing_b
         assert [live(host) for host in fleet.hosts] == settled
         result = controller.call("mailproxy.rollback", "-y", "--data", "approve=removals,queued,networks,restart")
         assert result.status == 0, result.everything
+    came_from = re.findall(r"Accepted publickey for deploy from (\S+)", accounts.by_doas.run(["cat", LOG]).stdout)
+    assert set(came_from) == {accounts.by_sudo.address}
     assert not watch.seen
     assert watch.programs
     for host, was in zip(fleet.hosts, before, strict=True):
@@ -227,8 +231,10 @@ def _listener(fleet: Fleet) -> socket.socket:
         return socket.create_server(("198.18.0.1", 2222))
 
 
-def test_the_password_for_sudo_is_asked_for_once(accounts: Accounts) -> None:
+def test_the_password_for_sudo_is_asked_for_once_and_any_shell_passes_it_on(accounts: Accounts) -> None:
     accounts.write_inventory(password=None)
+    # Whose printf is a program of its own.
+    accounts.controller.declare(_shell_executable="mksh")
     command = [str(PYINFRA), "--same-sudo-password", accounts.controller.inventory, "--group-data"]
     result = subprocess.run(
         accounts.fleet.controller_command([*command, str(accounts.controller.group_data), "deploy.py", "--dry"]),
