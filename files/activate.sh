@@ -299,4 +299,6 @@ if [ -e "$stage/waiting" ]; then
         "$(sed '1!s/^/and /' "$stage/waiting" | tr '\n' ' ' | sed 's/ $//')"
 fi
 ask_hops
-printf 'activated: %s; generation %s is what was live before\n' "$action" "$generation"
+before="generation $generation is what was live before"
+[ -f "$generations/$generation/main.cf" ] || before='nothing was live before'
+printf 'activated: %s; %s\n' "$action" "$before"

@@ -106,8 +106,8 @@ def _details(one: Survey | Unread, desired: DesiredState, agreed: Collection[str
         return
     for reason in one.refusals:
         yield f"REFUSED: {reason}"
-    unknown = f"{one.manager} knows none so far; it asks anew before it installs"
-    yield f"{one.system}, {one.manager}: {f'postfix {one.candidate}' if one.candidate else unknown}"
+    version = one.candidate or "of a version that is not known before its lists are fetched, with the installation"
+    yield f"{one.system}, {one.manager}: postfix {version}"
     if one.removes:
         is_agreed = set(one.removes) <= set(agreed)
         what = "removes or turns off" + ("" if is_agreed else ", and needs approval for,")
