@@ -69,7 +69,7 @@ package() {
         zypper:install) zypper -n install --no-recommends postfix ;;
         pacman:candidate) pacman -Si postfix | sed -n 's/^Version *: *//p' ;;
         pacman:install) pacman -S --noconfirm --needed postfix ;;
-        pkg_add:candidate) pkg_info -Q postfix | sed -n 's/^postfix-\([0-9][^- ]*\).*/\1/p' | head -n 1 ;;
+        pkg_add:candidate) pkg_info -Q postfix | sed -n 's/^postfix-\([0-9][^ ]*\).*/\1/p' | head -n 1 ;;
         pkg_add:removes) ! rcctl get smtpd status >/dev/null || echo smtpd ;;
         pkg_add:install) pkg_add -I postfix--%stable ;;
         pkg:candidate) pkg rquery -U %v postfix ;;
@@ -79,12 +79,15 @@ package() {
     esac
 }
 
-# make_room NAME... - turn off services of the base system, and have its sendmail(8) be Postfix's.
+# make_room - turn off services of the base system, and have its sendmail(8) be Postfix's.
 make_room() {
-    case "$manager $*" in
-        'pkg_add smtpd') rcctl stop smtpd && rcctl disable smtpd || return 1 ;;
-        'pkg sendmail') service sendmail onestop && sysrc sendmail_enable=NONE || return 1 ;;
-    esac
+    case $manager in pkg_add | pkg) ;; *) return 0 ;; esac
+    for name in $(package removes 2>/dev/null); do
+        case $name in
+            smtpd) rcctl stop smtpd && rcctl disable smtpd || return 1 ;;
+            sendmail) service sendmail onestop && sysrc sendmail_enable=NONE || return 1 ;;
+        esac
+    done
     case $manager in
         pkg_add) postfix-enable ;;
         pkg) mkdir -p /usr/local/etc/mail && cp /usr/local/share/postfix/mailer.conf.postfix /usr/local/etc/mail/mailer.conf ;;
@@ -119,15 +122,17 @@ look() {
     fi
 }
 
-# refusals - print why Postfix cannot be installed; $1 is what would be removed for it.
+# refusals CANDIDATE REMOVED - print why Postfix cannot be installed.
 refusals() {
     [ "$(id -u)" = 0 ] || echo "refused runs as uid $(id -u), expected root: connect as root, or set _sudo or _doas"
     [ -n "$manager" ] || echo 'refused found none of the package managers apt-get, dnf, yum, apk, zypper, pacman, pkg_add, pkg'
     if [ "$state" = bare ] && [ -f "$directory/main.cf" ]; then
         echo "refused it has a $directory/main.cf without a Postfix: move it away, or install Postfix by hand and roll out"
     fi
-    if [ -z "$1" ] && port_25_is_held && ! ours_runs; then
-        echo "refused port 25 is held by $(port_25_holder), which no package manager would remove: stop and disable it"
+    if [ -z "$2" ] && port_25_is_held && ! ours_runs; then
+        way_out="which $manager would not remove: stop and disable it"
+        [ "$1" != none ] || way_out="and $manager does not know Postfix yet, nor what it replaces: have it fetch its lists first"
+        echo "refused port 25 is held by $(port_25_holder), $way_out"
     fi
 }
 
@@ -143,14 +148,15 @@ survey() {
     removed=
     case $state in
         present) echo end && return ;;
-        installed) printf 'candidate %s\n' "$(postconf -d -h mail_version)" ;;
+        installed) candidate=$(postconf -d -h mail_version) ;;
         *)
-            printf 'candidate %s\n' "$(package candidate 2>/dev/null | tail -n 1)" | sed 's/ $/ none/'
+            candidate=$(package candidate 2>/dev/null | tail -n 1)
             removed=$(package removes 2>/dev/null || :)
             [ -z "$removed" ] || printf '%s\n' "$removed" | sed 's/^/removes /'
             ;;
     esac
-    refusals "$removed"
+    printf 'candidate %s\n' "${candidate:=none}"
+    refusals "$candidate" "$removed"
     echo end
 }
 
@@ -244,7 +250,7 @@ install() {
     (umask 022 && package install) >"$PRIVATE/said" 2>&1 </dev/null || fail 13 "$manager could not install it: $(said)"
     command -v postconf >/dev/null || fail 13 "$manager installed no postconf in $PATH: $(said)"
     keep_down
-    make_room "$@" >"$PRIVATE/said" 2>&1 </dev/null || fail 13 "it is installed, but $* could not be turned off: $(said)"
+    make_room >"$PRIVATE/said" 2>&1 </dev/null || fail 13 "it is installed, but another mail server stays: $(said)"
     if [ ! -f master.cf ]; then
         cp master.cf.proto master.cf 2>/dev/null || cp /usr/share/postfix/master.cf.dist master.cf 2>/dev/null ||
             fail 13 'it is installed, but its package has no master.cf'

@@ -96,15 +96,13 @@ def test_a_bare_host_first_serves_with_what_is_declared(bare: Controller) -> Non
     pid = host.run(["sh", "-c", squatter]).stdout.strip()
     refused = bare.call("mailproxy.bootstrap", "-y")
     assert refused.status == 1
-    assert "mx1.lab.test: port 25 is held by busybox, which no package manager would remove" in refused.log
+    assert "mx1.lab.test: port 25 is held by busybox, which apt-get would not remove" in refused.log
     host.run(["kill", pid])
     reviewed = bare.call("mailproxy.bootstrap", "--dry")
     version = host.run(["sh", "-c", "apt-cache policy postfix | sed -n 's/ *Candidate: //p'"]).stdout.strip()
     assert f"Debian GNU/Linux 12 (bookworm), apt-get: postfix {version}" in reviewed.said
     assert "declared: 3 domains, 2 networks, 1 alias" in reviewed.said
     assert "has Postfix already, and is left alone: pyinfra INVENTORY deploy.py [mx2.lab.test]" in reviewed.said
-    unanswered = bare.call("mailproxy.bootstrap")
-    assert "nobody can confirm: add -y" in unanswered.log
     assert [traces(host), traces(other)] == before
 
     with watched(fleet, host) as seen:
@@ -119,8 +117,6 @@ def test_a_bare_host_first_serves_with_what_is_declared(bare: Controller) -> Non
     assert not (host.root / POLICY.lstrip("/")).exists()
     assert_done(bare, host)
 
-    back = bare.call("mailproxy.rollback", "--dry", "--limit", host.name)
-    assert "generation 0 has no main.cf: nothing served there then" in back.said
     fleet.power_off(host)
     fleet.boot(host)
     assert_mail_flows(fleet, host, "example.com")
