@@ -244,7 +244,7 @@ SERVICES = {
     "openrc": (
         ("run/openrc/", "etc/init.d/postfix"),
         ("rc-service", "rc-update"),
-        ["rc-service postfix start", "rc-update add postfix default"],
+        ["rc-service postfix zap", "rc-service postfix start", "rc-update add postfix default"],
     ),
     "rc.d": (
         ("usr/local/etc/rc.d/postfix",),

@@ -4,7 +4,7 @@ import contextlib
 import smtplib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from lab.fleet import Fleet
 from lab.hosts import Host
 from lab.root import BARE, DEBIAN12
 from tests.fleet.conftest import administrator, lab_name
-from tests.fleet.controller import AT_REST, Controller, assert_mail_flows, private_names, replaced
+from tests.fleet.controller import AT_REST, Controller, assert_mail_flows, private_names, replaced, wait_until_idle
 
 POLICY = "/usr/sbin/policy-rc.d"
 GREETING = "mx1.lab.test ESMTP as declared"
@@ -66,6 +66,13 @@ def traces(host: Host) -> str:
 
 def listens(host: Host) -> bool:
     return " 0A " in host.run(["sh", "-c", "cat /proc/net/tcp | grep ':0019 '"], check=False).stdout
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.1)
 
 
 def is_enabled(host: Host) -> bool:
@@ -181,6 +188,16 @@ def test_what_was_killed_or_failed_never_serves_and_the_next_run_goes_on(bare: C
         assert not (host.root / "etc/postfix/main.cf").exists()
         assert not listens(host)
     assert not seen
+
+    bare.declare(rollout={"bake_seconds": 20, "confirm_seconds": 21})
+    controller = bare.start_pyinfra("mailproxy.bootstrap", "-y")
+    wait_until(lambda: listens(host))
+    controller.kill()
+    controller.communicate()
+    assert not is_enabled(host)
+    wait_until(lambda: not listens(host) and not (host.root / "etc/postfix/main.cf").exists())
+    wait_until_idle(host)
+    bare.declare(rollout={})
 
     assert "go on: Postfix was installed by an earlier run" in bare.call("mailproxy.bootstrap", "--dry").said
     result = bare.call("mailproxy.bootstrap", "-y")
