@@ -20,6 +20,7 @@ from tests.fleet.controller import REPOSITORY
 
 NAME = lab_name("spare")
 KINDS = ("net", "mnt", "pid", "uts", "ipc")
+IN_TURN = ("debian12", "debian12", "openbsd", "alpine")
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -118,6 +119,27 @@ def test_hosts_are_reached_by_their_own_keys_as_root_and_as_a_user_with_sudo() -
     assert command("ssh", "deploy@mx2", "id -un; sudo -n id -un").stdout == "deploy\nroot\n"
 
 
+def test_hosts_of_several_kinds_stand_side_by_side_and_lack_what_their_systems_lack() -> None:
+    assert command("up", "debian12*2", "openbsd", "alpine").returncode == 0
+    kinds = [line.split()[:2] for line in command("status").stdout.splitlines()[1:5]]
+    assert kinds == [[f"mx{number}.lab.test", kind] for number, kind in enumerate(IN_TURN, start=1)]
+    for host in ("mx3", "mx4"):
+        assert command("ssh", f"deploy@{host}", "doas -n id -un").stdout == "root\n"
+        for lacking in ("sudo", "bash", "apt-get"):
+            assert command("ssh", host, f"command -v {lacking}").returncode != 0
+    script = "for name in sha256sum stat sha256 postconf; do command -v $name; done; "
+    script += "echo x >f; sha256 -r f; stat -f %z f; ls -d /proc/* /etc/postfix"
+    openbsd = command("ssh", "mx3", script)
+    assert openbsd.stdout.splitlines() == [
+        *("/usr/bin/stat", "/usr/bin/sha256", "/usr/local/sbin/postconf"),
+        *("73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac f", "2"),
+    ]
+    for gnu in ("ls --all", "sed -i s/a/b/ f", "stat -c %s f", "find / -maxdepth 0 -printf x", "date --utc"):
+        assert command("ssh", "mx3", f"touch f; {gnu}").returncode != 0, gnu
+    assert "MIRBSD KSH" in command("ssh", "mx3", "echo $KSH_VERSION").stdout
+    assert "BusyBox" in command("ssh", "mx4", "sed --help 2>&1; ls --help 2>&1").stdout
+
+
 def test_the_controllers_network_has_no_way_out() -> None:
     fleet = lab.up(1, NAME)
     routes = subprocess.run(fleet.controller_command(["ip", "route"]), capture_output=True, text=True, check=True)
@@ -139,14 +161,15 @@ def test_a_host_that_lost_its_power_comes_back_with_its_files() -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [
-        (["up", "none"], 2, "up takes a number of hosts from 1 to 1000, not 'none'"),
+        (["up", "0"], 2, "up takes a number of hosts from 1 to 1000, not '0'"),
+        (["up", "debian12", "none*2"], 2, "no such kind of host: 'none'; there are debian11, debian12"),
         (["dawn"], 2, "no such command: 'dawn'"),
         (["run", "true"], 1, f"lab {NAME} is not up: lab/lab up"),
         (["ssh", "mx1"], 1, f"lab {NAME} is not up: lab/lab up"),
         (["status"], 1, f"lab {NAME} is not up: lab/lab up"),
     ],
     # The same in all workers, which the name of the lab is not.
-    ids=["up with no number", "no command", "run", "ssh", "status"],
+    ids=["up with no host", "up with no kind", "no command", "run", "ssh", "status"],
 )
 def test_wrong_usage_is_one_clear_line(arguments: list[str], status: int, expected: str) -> None:
     result = command(*arguments)
