@@ -12,8 +12,8 @@ Action = Literal["none", "reload", "restart", "start"]
 
 # Files that a process of Postfix reads once in its life, so that only a reload makes them known (DATABASE_README).
 # relaydomains also where it is an indexed table, which processes notice by themselves, but not at once: each
-# trivial-rewrite looks every 10 s (trivial-rewrite.c, check_table_stats). Until all have, the queue manager might ask one
-# for the route of a domain that another one had smtpd accept, and the mail would bounce.
+# trivial-rewrite looks every 10 s (trivial-rewrite.c, check_table_stats). Until all have, the queue manager might ask
+# one for the route of a domain that another one had smtpd accept, and the mail would bounce.
 READ_ONCE = ("main.cf", "mynetworks", "relaydomains")
 # Parameters that a reload does not apply (postconf(5): "stop and start").
 RESTART_PARAMETERS = ("inet_interfaces", "inet_protocols")
