@@ -8,11 +8,16 @@ ROOT is a root with the newest Postfix there is; needs root, for chroot.
 
 import gzip
 import itertools
+import os
 import re
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from lab.read_back import read_back
 
 _SINCE = re.compile(
     r"(?:feature|parameter)(?: with settings \w+ and \w+)? (?:is|was) (?:available|introduced) (?:in|with|as of) "
@@ -37,20 +42,36 @@ def main(root: str) -> None:
     print(f"# Postfix {defaults['mail_version']} of its own parameters and restrictions: made from its postconf -d and")
     print("# postconf(5) by lab/parameters.py, which says how to make it anew; not to be edited.")
     print(
-        "# parameter NAME SINCE TYPE CHOICES (of an obsolete one: what reads it now); transport SUFFIX SINCE TYPE BASE (of the parameters of each transport,"
+        "# parameter NAME SINCE TYPE CHOICES (of an obsolete one: what reads it now); transport SUFFIX SINCE TYPE BASE"
     )
-    print(
-        "# whose default is BASE); restriction NAME SINCE ARGUMENT. SINCE is empty where the manual names no version."
-    )
-    for name in sorted({*defaults, *sections}):
+    print("# (of the parameters of each transport, whose default is BASE); restriction NAME SINCE ARGUMENT.")
+    print("# SINCE is empty where the manual names no version.")
+    names = sorted({*defaults, *sections})
+    parameters = {name: _parameter(name, defaults, sections) for name in names if name in defaults or name in sections}
+    raw = _raw(Path(root), [name for name in defaults if parameters[name][1] == "text"])
+    for name in names:
         if name.startswith("transport_") and name not in defaults:
             base = sections[name].default.removeprefix("$")
             kind = _type(defaults[base], defaults, name)
             print("transport", name.removeprefix("transport"), _since(sections[name].text), kind, base, sep="\t")
         else:
-            print("parameter", name, *_parameter(name, defaults, sections), sep="\t")
+            since, kind, choices = parameters[name]
+            print("parameter", name, since, "expanded" if name in raw else kind, choices, sep="\t")
     for name, since, argument in sorted(set(_restrictions(sections))):
         print("restriction", name, since, argument, sep="\t")
+
+
+def _raw(root: Path, names: list[str]) -> set[str]:
+    """Return the parameters whose references Postfix leaves to the daemon that reads them: to it any $ is right."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in names:
+            directory = Path(scratch, name)
+            directory.mkdir()
+            (directory / "main.cf").write_text(f"{name} = $,\n")
+            (directory / "master.cf").write_text("")
+            os.utime(directory / "main.cf", (time.time() - 10,) * 2)
+        read = read_back(root, Path(scratch))
+    return {name for name in names if "macro" not in read[name].said}
 
 
 class _Section:
@@ -80,14 +101,11 @@ def _parameter(name: str, defaults: Mapping[str, str], sections: Mapping[str, _S
         return _since(text), "obsolete", _successor(name, defaults)
     specific = re.search(r"The (?:LMTP|postscreen)-specific version of the (\w+) |See (\w+) for", text)
     general = sections.get(specific[1] or specific[2]) if specific else None
-    described = text + (general.text if general else "")
     kind = _type(defaults[name], defaults, name)
     if kind in ("integer", "text") and "Specify a negative value" in text:
         kind = "signed"
     elif kind == "integer" and re.search(r"in bytes|LONG_MAX", text):
         kind = "size"
-    elif kind == "text" and re.search(r"expan[ds]|\$name|shell command|rbl_\w+ expansion", described):
-        kind = "expanded"
     choices = _choices((general or section).lines) if kind == "text" and section else []
     if not section:
         # What a transport of master.cf has by itself.

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 # "$$" is a dollar; "$name"; and in braces or parentheses a name alone, a name with a text that depends on it, or a
 # comparison.
 _BEGIN = re.compile(r"\$(?:\$|(?P<name>\w+)|(?P<open>[({]))?", re.ASCII)
-_PAYLOAD = re.compile(r"(?P<name>\w+)\s*(?:[?:].*)?|\s*\{.*", re.ASCII)
+# Also a function of Postfix 3.11 and later, with its argument.
+_PAYLOAD = re.compile(r"\w+\{.*|(?P<name>\w+)\s*(?:[?:].*)?|\s*\{.*", re.ASCII)
 _CLOSING = {"(": ")", "{": "}"}
 
 
