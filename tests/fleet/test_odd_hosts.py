@@ -97,5 +97,5 @@ def test_no_secret_is_in_a_report(controller: Controller) -> None:
     controller.declare(main_cf={"my_password": "HUNTER2"}, _sudo_passwort="HUNTER3")
     result = controller.run("-y")
     assert result.status == 1
-    assert "unused parameter: my_password" in result.log
+    assert "main_cf['my_password'] = (not shown): is no parameter of Postfix" in result.log
     assert "HUNTER" not in result.everything

@@ -135,10 +135,10 @@ def test_starttls_that_is_declared_and_cannot_be_had_puts_the_change_back(contro
     assert_mail_flows(controller.fleet, canary, "example.com")
 
 
-def test_a_misspelled_restriction_that_no_check_sees_is_found_on_the_canary_and_undone(controller: Controller) -> None:
+def test_a_restriction_that_cannot_work_on_the_host_is_found_on_the_canary_and_undone(controller: Controller) -> None:
     canary = controller.fleet.hosts[0]
     before = live(canary)
-    controller.declare(main_cf={"smtpd_recipient_restrictions": "permit_mynetwork"})
+    controller.declare(main_cf={"smtpd_recipient_restrictions": "check_policy_service inet:127.0.0.1:9"})
     result = controller.run("-y")
     assert result.status == 1
     assert "451 4.3.5" in result.log
