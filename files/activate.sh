@@ -134,9 +134,13 @@ queued_for_gone() {
         END { print count + 0 }' "$stage/queue"
 }
 
-# smtpd_processes - print the numbers of the processes that talk to clients.
+# smtpd_processes - print the numbers of the processes that talk to clients; those of other instances know nothing of
+# this change. Whose master has died may be anybody's.
 smtpd_processes() {
-    { ps -A -o pid= -o comm= 2>/dev/null || ps -o pid,comm; } | awk '$2 ~ /(^|\/)smtpd$/ { print $1 }'
+    master=$(postconf -c "$PWD" -h queue_directory)/pid/master.pid || return 1
+    [ -f "$master" ] || return 0
+    { ps -A -o pid= -o ppid= -o comm= 2>/dev/null || ps -o pid,ppid,comm; } |
+        awk -v master="$(tr -d ' ' <"$master")" '($2 == master || $2 == 1) && $3 ~ /(^|\/)smtpd$/ { print $1 }'
 }
 
 # still_running - print how many of those that were noted are there still.

@@ -127,7 +127,7 @@ clear_up() {
     [ -f "$PRIVATE/journal" ] || rm -rf "$PRIVATE/restore"
 }
 
-# note_in_syslog WORD... - leave a line in the host's mail log.
+# note_in_syslog WORD... - leave a line in the host's mail log, with the instance that it is about.
 note_in_syslog() {
-    logger -t mailproxy -p mail.notice "$*" </dev/null >/dev/null 2>&1 || :
+    logger -t mailproxy -p mail.notice "$* ($PWD)" </dev/null >/dev/null 2>&1 || :
 }

@@ -2,14 +2,15 @@
 # NAME
 #   observe.sh - print the state of this host's Postfix that a plan needs
 # SYNOPSIS
-#   observe.sh < expectation
+#   observe.sh [DIRECTORY] < expectation
 # DESCRIPTION
+#   DIRECTORY is the configuration directory of the instance; '' is the one that this Postfix was compiled for.
 #   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this), "user NAME" (an
 #   account that aliases lead to), "types" (the table types are needed), "ask PARAMETER" (one that is declared),
 #   "queue" (its length is needed) and "generation NUMBER|last" (what is kept of it is needed). Changes nothing and
 #   writes no file.
 #   Prints one record a line, the last one being "end":
-#     default PARAMETER = VALUE (as compiled in); table_types TYPE...; running yes|no; nouser NAME;
+#     default PARAMETER = VALUE (as compiled in); instance DIRECTORY (where it is not the one compiled in); table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
 #     content NAME text|hex, followed by its lines, each behind "|";
 #     manifest LINE; journal LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock)
@@ -207,6 +208,21 @@ prefixed() {
     [ ! -f "$2" ] || sed "s/^/$1 /" "$2"
 }
 
+# enter_instance DIRECTORY PRIMARY - become the instance of that configuration directory; PRIMARY is that of the one
+# which knows of all others (postmulti(1)). Names of instances begin with "postfix-".
+enter_instance() {
+    known=$(postconf -c "$2" -h multi_instance_directories 2>/dev/null) || :
+    name=${1##*/} first=
+    [ -n "$known" ] || first='postmulti -e init && '
+    way="${first}postmulti -I postfix-${name#postfix-} -G mta -e"
+    [ -d "$1" ] || unreadable "there is no instance $1; to make one: $way create config_directory=$1"
+    printf '%s\n' "$known" | split | grep -qxF -e "$1" ||
+        unreadable "$1 is no instance that postmulti knows (multi_instance_directories in $2/main.cf); to make it one: $way import config_directory=$1"
+    directory=$1
+    printf 'instance %s\n' "$1"
+}
+
+instance=${1:-}
 command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed?"
 uid=$(id -u)
 [ "$uid" = 0 ] || unreadable "runs as uid $uid, expected root: connect as root, or set _sudo or _doas"
@@ -222,6 +238,7 @@ daemons=${daemons%%"$newline"*}
 case $directory in
     '' | *[!A-Za-z0-9/._-]*) unreadable "configuration directory '$directory', expected a plain path" ;;
 esac
+[ -z "$instance" ] || [ "$instance" = "$directory" ] || enter_instance "$instance" "$directory"
 cd "$directory" 2>/dev/null || unreadable "cannot enter the configuration directory $directory"
 
 printf 'default %s\n' "${defaults%%"$newline"*}"

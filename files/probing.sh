@@ -42,7 +42,7 @@ ask_hop() {
             if command -v posttls-finger >/dev/null; then
                 # Nothing is said of one that answers. The option is one word or none.
                 # shellcheck disable=SC2086
-                said=$(posttls-finger $protocol -c -l none -t 5 -T 10 -- "$place" 2>&1 | tail -n 1)
+                said=$(MAIL_CONFIG=$PWD posttls-finger $protocol -c -l none -t 5 -T 10 -- "$place" 2>&1 | tail -n 1)
                 said=${said#posttls-finger: }
             else
                 ask_by_netcat "$place" || return 0

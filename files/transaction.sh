@@ -56,9 +56,52 @@ unclaim() {
     rm -f "$PRIVATE/settling"
 }
 
+# is_primary - whether this is the instance of the configuration directory that is compiled in.
+is_primary() {
+    [ "$PWD" = "$(postconf -d -h config_directory)" ]
+}
+
+# is_disabled - whether this is one of several instances, and not to be started (postmulti(1)).
+is_disabled() {
+    [ "$(postconf -c "$PWD" -h multi_instance_enable)" = no ] || return 1
+    ! is_primary || [ -n "$(postconf -c "$PWD" -h multi_instance_wrapper)" ]
+}
+
+# has_others - whether this host has further instances: what starts and stops Postfix there does that to all of them.
+has_others() {
+    ! is_primary || [ -n "$(postconf -c "$PWD" -h multi_instance_directories)" ]
+}
+
+# alone ACTION - start or stop this instance, and no other. At the same moment another one may be about to give up the
+# addresses that this one is to listen on.
+alone() {
+    tries=10
+    until alone_at_once "$1"; do
+        [ "$1" = start ] && [ "$tries" -gt 0 ] || return
+        tries=$((tries - 1))
+        sleep 1
+    done
+}
+
+# alone_at_once ACTION - do that without waiting for anybody. Debian has a unit for each instance, and a program that
+# fills the jail of its daemons before it starts.
+alone_at_once() {
+    name=$(postconf -c "$PWD" -h multi_instance_name)
+    ! is_primary || name=-
+    if [ -n "$name" ] && ! is_disabled && [ -d /run/systemd/system ] && systemctl cat "postfix@$name" >/dev/null 2>&1; then
+        systemctl "$1" "postfix@$name"
+        return
+    fi
+    fill=/usr/lib/postfix/configure-instance.sh
+    [ "$1" != start ] || [ -z "$name" ] || [ ! -x "$fill" ] || "$fill" "$name" || return
+    postfix -c "$PWD" "$1"
+}
+
 # with_service_manager ACTION - start or stop Postfix the way this system would.
 with_service_manager() {
-    if [ -d /run/systemd/system ]; then
+    if has_others; then
+        alone "$1"
+    elif [ -d /run/systemd/system ]; then
         systemctl "$1" postfix
     elif command -v rcctl >/dev/null; then
         rcctl "$1" postfix
@@ -88,22 +131,28 @@ stop() {
     wait_for no
 }
 
-# serve none|reload|restart|start - make Postfix read what is live. A stopped Postfix is always started.
+# serve none|reload|restart|start|stop - make Postfix read what is live. A stopped Postfix is always started, but an
+# instance that is disabled. On the way back the same actions are asked for: what the change started is stopped where it
+# is disabled without it, and what it was to stop goes on.
 serve() {
     action=$1
-    if [ "$action" != start ] && ! master_runs "$daemons"; then
+    if ! master_runs "$daemons"; then
+        ! is_disabled || return 0
         action=start
+    elif [ "$action" = start ] || [ "$action" = stop ]; then
+        if is_disabled; then action=stop; else action=restart; fi
     fi
     case $action in
         none) return 0 ;;
         reload) postfix -c "$PWD" reload ;;
         restart) stop && with_service_manager start ;;
         start) with_service_manager start ;;
+        stop) stop ;;
     esac >"$scratch/said" 2>&1 </dev/null || {
         cat "$scratch/said"
         return 1
     }
-    wait_for yes
+    [ "$action" = stop ] || wait_for yes
 }
 
 # saved_generations - print the numbers of the saved generations in ascending order.

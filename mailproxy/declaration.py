@@ -12,6 +12,7 @@ from pyinfra.api import Host, Inventory
 from pyinfra.api.arguments import all_argument_meta
 
 from mailproxy.check import Problem, validated
+from mailproxy.instances import DIRECTORY, Entry, collisions, plain_directory
 from mailproxy.model import DesiredState
 from mailproxy.rollout import Rollout, waves
 from mailproxy.stop import StopError
@@ -32,11 +33,47 @@ def declared(inventory: Inventory, hosts: Sequence[Host]) -> dict[str, DesiredSt
         state, problems = _validated(host)
         if state is not None:
             desired[host.name] = state
-        for problem in (*problems, *_rollout_problems(host, groups, hosts[0])):
+        for problem in (*problems, *_rollout_problems(host, groups, hosts[0]), *_directory_problems(host)):
             found.setdefault((source_of(host, problem.key), problem), []).append(host.name)
+    for host, problem in _collisions(inventory, desired):
+        found.setdefault((source_of(host, problem.key), problem), []).append(host.name)
     if found:
         raise DeclarationError(_report(found, len(hosts)))
     return desired
+
+
+def config_directory(host: Host) -> str:
+    """Return which instance of a host's Postfix an entry of the inventory is, "" for the one that is compiled in.
+
+    Raises DeclarationError where that cannot be one: it is needed also where nothing else of a declaration is.
+    """
+    problems = _directory_problems(host)
+    if problems:
+        raise DeclarationError(_report({(source_of(host, DIRECTORY), problem): [host.name] for problem in problems}, 1))
+    return str(_value(host, DIRECTORY) or "")
+
+
+def _directory_problems(host: Host) -> tuple[Problem, ...]:
+    value = _value(host, DIRECTORY)
+    if value is None:
+        return ()
+    try:
+        plain_directory(value)
+    except ValueError as error:
+        return (Problem(DIRECTORY, repr(value), str(error)),)
+    return ()
+
+
+def _collisions(inventory: Inventory, desired: Mapping[str, DesiredState]) -> Iterator[tuple[Host, Problem]]:
+    """Yield what instances of one host would take from each other, as far as they are declared."""
+    entries = []
+    for name, state in desired.items():
+        host = inventory.get_host(name)
+        reached_at = (str(host.data.get("ssh_hostname") or name), str(host.data.get("ssh_port") or 22))
+        parameters = {**state.main_cf, "myhostname": state.myhostname}
+        entries.append(Entry(name, reached_at, str(_value(host, DIRECTORY) or ""), parameters))
+    for name, problem in collisions(entries):
+        yield inventory.get_host(name), problem
 
 
 def declared_rollout(inventory: Inventory, hosts: Sequence[Host]) -> Rollout:
@@ -164,8 +201,8 @@ def _misspelled(host: Host) -> Iterator[Problem]:
             reason = f"pyinfra does not look for it in a file named after a host; put it into the inventory, at {host}"
             yield Problem(key, repr(value)[:80], reason)
     for key, value in {**host.data.dict(), **_own_data(host)}.items():
-        if key not in KEYS and not key.startswith(("_", "ssh_")):
-            for meant in difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85):
+        if key not in (*KEYS, DIRECTORY) and not key.startswith(("_", "ssh_")):
+            for meant in difflib.get_close_matches(key, (*KEYS, DIRECTORY), n=1, cutoff=0.85):
                 yield Problem(key, repr(value)[:80], f"no such key; did you mean {meant}?")
 
 

@@ -12,9 +12,9 @@ class Observation(FactBase[ObservedState | Unread]):
     The expectation (mailproxy.program.expectation) goes in as _stdin.
     """
 
-    def command(self) -> StringCommand:
-        """Return files/observe.sh."""
-        return StringCommand(command("observe"))
+    def command(self, directory: str = "") -> StringCommand:
+        """Return files/observe.sh for a configuration directory, by default the one compiled in."""
+        return StringCommand(command("observe", *([directory] if directory else [])))
 
     def process(self, output: list[str]) -> ObservedState | Unread:
         """Return the parsed records."""

@@ -95,6 +95,8 @@ def _gates(difference: Difference, action: str, observed: ObservedState) -> Iter
     wider = _wider(difference.live.networks, difference.wanted.networks)
     if wider:
         yield Gate("networks", f"{_named([str(network) for network in wider])} {_is_are(wider)} trusted from now on")
+    if action == "stop":
+        yield Gate("restart", "this instance of Postfix is stopped, and answers nobody from then on")
     if action == "restart" and observed.has_usable_main_cf:
         yield Gate("restart", "Postfix is stopped and started, and answers nobody for that moment")
 

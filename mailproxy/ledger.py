@@ -21,6 +21,7 @@ from mailproxy.plan import EDITED, Plan, planned
 from mailproxy.program import expectation
 from mailproxy.reading import Reading
 from mailproxy.render import rendered
+from mailproxy.service import DISABLED
 from mailproxy.stop import StopError
 
 _UNKNOWN = "-"
@@ -81,9 +82,11 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
     """Yield what is not as it should be, the worst first."""
-    if not observed.running:
-        yield "POSTFIX IS NOT RUNNING"
     outcome = planned(desired, observed)
+    if isinstance(outcome, Plan) and outcome.service == DISABLED:
+        yield DISABLED.reason
+    elif not observed.running:
+        yield "POSTFIX IS NOT RUNNING"
     if not isinstance(outcome, Plan):
         yield f"cannot be managed: {outcome.reason}"
     elif not outcome.is_managed:

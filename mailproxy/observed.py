@@ -181,8 +181,11 @@ def _decoded(lines: list[str], encoding: str) -> str:
 
 def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedState:
     manifest = _manifest(records.get("manifest", []))
+    in_main_cf = main_cf_parameters(texts.get("main.cf", ""))
+    # postmulti edits these while we are away, also in the main.cf of an instance that it leaves alone otherwise.
+    instances = {name: value for name, value in in_main_cf.items() if name.startswith("multi_instance_")}
     # What the last rollout kept wins: a main.cf that lost its queue_directory is not to lose the queue.
-    parameters = {**main_cf_parameters(texts.get("main.cf", "")), **(manifest.loaded if manifest else {})}
+    parameters = {**in_main_cf, **(manifest.loaded if manifest else {}), **instances}
     defaults = dict(assignments(records["default"]))
     kept = {name: parameters[name] for name in HOST_PARAMETERS if name in parameters}
     version = re.match(r"(\d+)\.(\d+)", defaults["mail_version"])
@@ -190,7 +193,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         raise ValueError(f"version {defaults['mail_version']!r}")
     postfix = HostPostfix(
         version=(int(version[1]), int(version[2])),
-        config_directory=defaults["config_directory"],
+        config_directory=records.get("instance", [defaults["config_directory"]])[0],
         default_database_type=kept.get("default_database_type", defaults["default_database_type"]),
         defaults=Entries(defaults),
         kept=Entries(kept),

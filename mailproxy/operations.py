@@ -80,7 +80,7 @@ def _give_up(run: Run, plan: Plan, remote: Remote, reason: str) -> bool:
 
 
 def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
-    was_reachable = is_reachable(remote.host)
+    was_reachable = is_reachable(remote.host, plan.probes)
     seconds = run.rollout.confirm_seconds
     ended = remote.run(command("activate", plan.directory, run.token, str(seconds)))
     if ended.reason:

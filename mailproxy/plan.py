@@ -1,10 +1,9 @@
 """What has to happen on one host, and why: observed state x desired state -> Plan."""
 
-import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from mailproxy.changes import Change, Difference, difference
@@ -15,7 +14,15 @@ from mailproxy.observed import ObservedState
 from mailproxy.order import bridged, renames
 from mailproxy.probe import Probes, probes
 from mailproxy.render import FILES, TABLES, Content, database_type, rendered, routes
-from mailproxy.service import NOTHING, Service, effective, is_applied, served_anew, service
+from mailproxy.service import (
+    NOTHING,
+    Service,
+    effective,
+    is_applied,
+    served_anew,
+    service,
+    warnings_of_instance,
+)
 from mailproxy.syntax import main_cf_parameters, table_entries
 
 # The files that make up an indexed table, by type (DATABASE_README).
@@ -119,7 +126,8 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
             return Refusal(f"its answer lacks the content of {name}, which is not as declared")
     files = tuple(_file_changes(contents, observed))
     indexes = tuple(_indexes(desired, table_type, files, observed))
-    wanted = effective(main_cf_parameters(contents["main.cf"].text), observed)
+    parameters = main_cf_parameters(contents["main.cf"].text)
+    wanted = effective(parameters, observed)
     changed = {change.desired.name for change in files}
     action = service(contents, changed, wanted, observed)
     plan = Plan(
@@ -130,7 +138,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         drops=_drops(table_type, observed),
         is_managed=observed.is_managed,
         repairs=tuple(repairs_of(observed)),
-        warnings=tuple(_warnings(desired, observed)),
+        warnings=(*_warnings(desired, observed), *warnings_of_instance(action, parameters, observed)),
     )
     if plan.is_empty:
         return plan
@@ -138,7 +146,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     gone, bridge = _bridge(desired, files, indexes, observed)
     compiled = {index.table: index.files for index in indexes}
     swaps, late_swaps = renames(changed, compiled, bool(gone), bridge is not None)
-    return dataclasses.replace(
+    return replace(
         plan,
         changes=found.changes,
         gates=gates(found, action.action, observed),
@@ -153,7 +161,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         loaded={**wanted, **observed.postfix.kept, TABLE_TYPE: table_type},
         # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
         checks_main_cf="main.cf" in changed or observed.manifest is None,
-        probes=probes(found, main_cf_parameters(contents["main.cf"].text), observed.journal is not None),
+        probes=replace(probes(found, parameters, observed.journal is not None), serves=action.leaves_running),
     )
 
 

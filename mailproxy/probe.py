@@ -12,6 +12,7 @@ from typing import Literal
 
 from mailproxy.changes import Difference
 from mailproxy.gates import trusted
+from mailproxy.instances import interfaces
 from mailproxy.meaning import ROUTED, is_accepted
 from mailproxy.model import SMTP_CLIENTS, Entries, differing
 
@@ -32,7 +33,8 @@ _TLS_ON = {"may", "encrypt"}
 class Probes:
     """What a host is asked: relay domains that it must accept, domains that it must refuse, whether it offers STARTTLS.
 
-    networks are those it trusts, hops the next hops that it must reach.
+    networks are those it trusts, hops the next hops that it must reach. interface is the first address, or name, that
+    its inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer.
     """
 
     accepted: tuple[str, ...] = ()
@@ -40,6 +42,8 @@ class Probes:
     starttls: bool = False
     networks: Entries = field(default_factory=lambda: Entries({}))
     hops: tuple[str, ...] = ()
+    interface: str = ""
+    serves: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
         hops=next_hops(wanted[domain] for domain in accepted),
+        interface=next(iter(interfaces(parameters)), ""),
     )
 
 
@@ -90,7 +95,14 @@ def all_probes(found: Difference, parameters: Mapping[str, str], most: int | Non
     domains = [domain for domain, hop in found.wanted.domains.items() if is_accepted(hop)]
     asked = domains if most is None else _spread(domains, most)
     hops = next_hops(found.wanted.domains[domain] for domain in domains)
-    return Probes(tuple(asked), (FOREIGN,), _offers_starttls(parameters), found.wanted.networks, hops)
+    return Probes(
+        accepted=tuple(asked),
+        refused=(FOREIGN,),
+        starttls=_offers_starttls(parameters),
+        networks=found.wanted.networks,
+        hops=hops,
+        interface=next(iter(interfaces(parameters)), ""),
+    )
 
 
 def next_hops(values: Iterable[str]) -> tuple[str, ...]:

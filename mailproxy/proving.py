@@ -6,6 +6,7 @@ import time
 from pyinfra.api import Host
 
 from mailproxy import smtp
+from mailproxy.declaration import config_directory
 from mailproxy.probe import Outcome, Probes, outcomes, verdict
 
 # A process of Postfix that was idle when it was told to reload may take one more connection, and the one that knows
@@ -17,18 +18,27 @@ _PAUSES = (1, 2, 3, 5)  # seconds
 _PATIENCE = 75  # seconds
 
 
-def smtp_address(host: Host) -> str:
-    """Return where the SMTP port of a host is: host data smtp_hostname, or else where SSH goes."""
-    return str(host.data.get("smtp_hostname") or host.data.get("ssh_hostname") or host.name)
+def smtp_address(host: Host, asked: Probes) -> str:
+    """Return where the SMTP port of a host is: host data smtp_hostname, or else where SSH goes.
+
+    An instance of its own configuration directory shares that with others, so it is asked where it listens itself.
+    """
+    own = asked.interface if asked.interface and config_directory(host) else ""
+    return str(host.data.get("smtp_hostname") or own or host.data.get("ssh_hostname") or host.name)
 
 
-def is_reachable(host: Host) -> bool:
+def is_reachable(host: Host, asked: Probes) -> bool:
     """Whether the SMTP port of a host greets this machine."""
-    return smtp.is_reachable(smtp_address(host))
+    return asked.serves and smtp.is_reachable(smtp_address(host, asked))
 
 
 def proven(host: Host, asked: Probes, was_reachable: bool) -> list[Outcome]:
-    """Return what a host's answers prove against it, or leave open: nothing where all of them are as expected."""
+    """Return what a host's answers prove against it, or leave open: nothing where all of them are as expected.
+
+    An instance that is disabled is not asked: nobody is to answer.
+    """
+    if not asked.serves:
+        return []
     started = time.monotonic()
     patience = sum(_PAUSES) if was_reachable else _PATIENCE
     found = _asked_once(host, asked, was_reachable)
@@ -41,5 +51,5 @@ def proven(host: Host, asked: Probes, was_reachable: bool) -> list[Outcome]:
 
 
 def _asked_once(host: Host, asked: Probes, was_reachable: bool) -> list[Outcome]:
-    replies, client = smtp.dialogue(smtp_address(host), asked)
+    replies, client = smtp.dialogue(smtp_address(host, asked), asked)
     return list(outcomes(asked, replies, client, was_reachable))

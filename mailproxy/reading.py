@@ -8,6 +8,7 @@ from paramiko import SSHException
 from pyinfra.api import FactBase, Host, State
 from pyinfra.api.facts import get_fact
 
+from mailproxy.declaration import config_directory
 from mailproxy.facts import MailService, Observation
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.remote import time_limit
@@ -28,7 +29,7 @@ class Reading:
 
     def read(self, host: Host, expected: str) -> ObservedState | Unread:
         """Read a host in one round trip; expected is the input of observe.sh (mailproxy.program.expectation)."""
-        found = self._fact(host, Observation, {"_stdin": expected})
+        found = self._fact(host, Observation, {"directory": config_directory(host), "_stdin": expected})
         self._found[host.name] = found or Unread("it could not be read (the reason stands above)")
         return self._found[host.name]
 

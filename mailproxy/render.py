@@ -90,6 +90,11 @@ class HostPostfix:
     defaults: Entries
     kept: Entries
 
+    @property
+    def is_secondary(self) -> bool:
+        """Whether it is another instance than the one whose configuration directory is compiled in."""
+        return self.config_directory != self.defaults.get("config_directory", self.config_directory)
+
 
 def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
     """Return the managed files by name."""

@@ -12,7 +12,7 @@ from mailproxy.order import bridged, renames
 from mailproxy.plan import TABLE_TYPE, FileChange, Plan, Query, Refusal, queries_of, repairs_of, warnings_of_lock
 from mailproxy.probe import probes
 from mailproxy.render import FILES, TABLES, Content
-from mailproxy.service import effective, served_anew, service
+from mailproxy.service import effective, served_anew, service, warnings_of_instance
 from mailproxy.syntax import alias_entries, main_cf_parameters, table_entries
 
 
@@ -52,10 +52,14 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         gates=gates(found, action.action, observed),
         is_managed=observed.is_managed,
         repairs=tuple(repairs_of(observed)),
-        warnings=(*warnings_of_lock(observed), *_warnings(saved, holding)),
+        warnings=(
+            *warnings_of_lock(observed),
+            *_warnings(saved, holding, observed),
+            *warnings_of_instance(action, holding, observed),
+        ),
         base={name: observed.digest(name) for name in (*FILES, *observed.live)},
         loaded=saved.manifest.loaded if saved.manifest else {TABLE_TYPE: _table_type(observed)},
-        probes=probes(found, holding, observed.journal is not None),
+        probes=replace(probes(found, holding, observed.journal is not None), serves=action.leaves_running),
         generation=saved.number,
         copies=copies,
         is_by_hand=saved.manifest is None,
@@ -106,7 +110,14 @@ def _queries(contents: Mapping[str, Content], saved: Saved, observed: ObservedSt
         yield from queries_of(table_type, table, parse(observed.texts.get(table, "")), entries)
 
 
-def _warnings(saved: Saved, holding: Mapping[str, str]) -> Iterator[str]:
+def _warnings(saved: Saved, holding: Mapping[str, str], observed: ObservedState) -> Iterator[str]:
+    live = observed.postfix.kept.get("multi_instance_directories", "").replace(",", " ").split()
+    known = holding.get("multi_instance_directories", "").replace(",", " ").split()
+    for directory in live:
+        if directory not in known:
+            again = f"postmulti -e import config_directory={directory}"
+            lost = f"with generation {saved.number} postmulti does not know the instance {directory} any more"
+            yield f"{lost}; afterwards: {again}"
     if saved.manifest is None:
         yield f"generation {saved.number} was made by hand: the host is not managed any more when it is live"
     if saved.foreign and lacks_relay_rule(holding):

@@ -1,14 +1,14 @@
 """What makes Postfix read a change, and why: observed x desired -> Service."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from mailproxy.observed import BEFORE_MAIN_CF, ObservedState
-from mailproxy.render import Content
+from mailproxy.render import Content, HostPostfix
 from mailproxy.syntax import main_cf_parameters
 
-Action = Literal["none", "reload", "restart", "start"]
+Action = Literal["none", "reload", "restart", "start", "stop"]
 
 # Files that a process of Postfix reads once in its life, so that only a reload makes them known (DATABASE_README).
 READ_ONCE = ("main.cf", "mynetworks", "relaydomains")
@@ -23,20 +23,30 @@ class Service:
     action: Action
     reason: str
 
+    @property
+    def leaves_running(self) -> bool:
+        """Whether Postfix is to run afterwards."""
+        return self.action != "stop" and self != DISABLED
+
 
 NOTHING = Service("none", "nothing changes")
+DISABLED = Service("none", "this instance is disabled and does not run")
 
 
 def service(
     contents: Mapping[str, Content], changed: Collection[str], wanted: Mapping[str, str], observed: ObservedState
 ) -> Service:
     """Return what is to be done: changed names the files that are replaced, wanted is what effective() returns."""
+    disabled = is_disabled(main_cf_parameters(contents["main.cf"].text), observed.postfix)
+    before = main_cf_parameters(observed.texts.get("main.cf", ""))
     if not observed.running:
-        return Service("start", "Postfix is not running")
+        return DISABLED if disabled else Service("start", "Postfix is not running")
+    if disabled and not is_disabled(before, observed.postfix):
+        return Service("stop", "this instance is disabled from now on (multi_instance_enable = no)")
     if not observed.has_usable_main_cf:
         reason = "its daemons ended for want of a main.cf that can be read, and are not started again for a while"
         return Service("restart", reason)
-    live = effective(main_cf_parameters(observed.texts.get("main.cf", "")), observed)
+    live = effective(before, observed)
     recorded = observed.manifest.loaded if observed.manifest else _before(observed)
     for name in RESTART_PARAMETERS:
         # Both, as nobody knows whether what stands in main.cf by somebody else's hand was started with.
@@ -60,12 +70,30 @@ def service(
 
 def served_anew(found: Service) -> Service:
     """Return what is to be done where routes go: sessions from before a reload still accept mail for their domains."""
-    return Service("reload", "routes go, and no session from before may need them") if found.action == "none" else found
+    if found.action != "none" or found == DISABLED:
+        return found
+    return Service("reload", "routes go, and no session from before may need them")
+
+
+def is_disabled(parameters: Mapping[str, str], postfix: HostPostfix) -> bool:
+    """Whether a main.cf with these parameters is that of one of several instances, and one that is not to be started.
+
+    The primary instance counts as one of several from "postmulti -e init" on (postmulti(1)).
+    """
+    is_one_of_several = postfix.is_secondary or bool(parameters.get("multi_instance_wrapper"))
+    return is_one_of_several and parameters.get("multi_instance_enable", "no").lower() == "no"
 
 
 def is_applied(observed: ObservedState) -> bool:
     """Whether the journal says that its change went live as a whole, with a manifest, and only waits to be proven."""
     return observed.journal is not None and "applied" in observed.journal and observed.manifest is not None
+
+
+def warnings_of_instance(found: Service, parameters: Mapping[str, str], observed: ObservedState) -> Iterator[str]:
+    """Yield that an instance is disabled by a main.cf with these parameters, where nothing else says so."""
+    if found.action != "stop" and is_disabled(parameters, observed.postfix):
+        state = "runs all the same until this host starts anew" if observed.running else "is not started"
+        yield f"this instance is disabled (multi_instance_enable = no) and {state}"
 
 
 def _before(observed: ObservedState) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from weakref import WeakKeyDictionary
 
 import click
@@ -22,6 +22,7 @@ from mailproxy.program import expectation, questions
 from mailproxy.proving import proven
 from mailproxy.reading import Reading
 from mailproxy.render import database_type, rendered, routes
+from mailproxy.service import DISABLED, is_disabled
 from mailproxy.stop import StopError
 from mailproxy.syntax import main_cf_parameters
 
@@ -57,21 +58,24 @@ class _Verification:
     def _asked(self, host: Host, desired: DesiredState, observed: ObservedState, most: int | None) -> Verified:
         contents = rendered(desired, observed.postfix)
         parameters = main_cf_parameters(contents["main.cf"].text)
-        asked = all_probes(difference(contents, observed), parameters, most)
+        serves = observed.running or not is_disabled(parameters, observed.postfix)
+        asked = replace(all_probes(difference(contents, observed), parameters, most), serves=serves)
         table_type, entries = database_type(desired, observed.postfix), routes(desired)
         routed = Entries({key: entries[key] for key in asked.accepted if key in entries})
         queries = queries_of(table_type, "transport", Entries({}), routed)
         lines = self.reading.ask(host, observed.postfix.config_directory, questions(queries, asked.hops))
         hops_fail = desired.rollout is not None and desired.rollout.next_hops == "fail"
-        found = [*_of_host(lines, observed, hops_fail), *proven(host, asked, was_reachable=False)]
+        found = [*_of_host(lines, observed, hops_fail, asked.serves), *proven(host, asked, was_reachable=False)]
         return Verified(host.name, verdict(found), _asked_for(asked, len(desired.relay_domains)), tuple(found))
 
 
-def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool) -> Iterator[Outcome]:
+def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool, serves: bool) -> Iterator[Outcome]:
     """Yield what a host says of itself that is not as it should be."""
     if not lines:
         yield Outcome("inconclusive", "the host did not answer what it was asked about its tables and next hops")
-    if "running no" in lines:
+    if not serves:
+        yield Outcome("inconclusive", DISABLED.reason)
+    elif "running no" in lines:
         yield Outcome("fail", "Postfix is not running")
     for line in lines:
         if line.startswith("wrong "):

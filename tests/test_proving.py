@@ -88,7 +88,7 @@ def test_a_host_that_cannot_be_reached_is_asked_once(monkeypatch: pytest.MonkeyP
 
 def test_a_host_is_asked_where_its_mail_is_taken_and_else_where_ssh_goes() -> None:
     def address(**data: str) -> str:
-        return proving.smtp_address(cast(Any, SimpleNamespace(name="mx1.example.com", data=data)))
+        return proving.smtp_address(cast(Any, SimpleNamespace(name="mx1.example.com", data=data)), Probes())
 
     assert address(smtp_hostname="192.0.2.7", ssh_hostname="10.1.0.7") == "192.0.2.7"
     assert address(ssh_hostname="10.1.0.7") == "10.1.0.7"

@@ -13,8 +13,8 @@ from tests.states import desired, observed
 HOP = "hop [10.1.0.9] silent Connection refused"
 
 
-def told(*lines: str, host: ObservedState | None = None, hops_fail: bool = False) -> list[Outcome]:
-    return list(_of_host(lines, host or observed(desired()), hops_fail))
+def told(*lines: str, host: ObservedState | None = None, hops_fail: bool = False, serves: bool = True) -> list[Outcome]:
+    return list(_of_host(lines, host or observed(desired()), hops_fail, serves))
 
 
 def test_a_host_that_is_as_it_should_be_tells_nothing() -> None:

@@ -51,6 +51,7 @@ class Controller:
     declared: dict[str, Any] = field(default_factory=dict)
     # What this administrator approves of by habit; the tests of gates do not.
     approves: tuple[str, ...] = ("removals", "queued", "networks", "restart", "takeover")
+    inventory: str = "inventories/lab.py"
 
     def declare(self, **keys: Any) -> None:
         """Declare keys of the interface for all hosts, on top of what is declared."""
@@ -65,7 +66,7 @@ class Controller:
 
     def start_pyinfra(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start pyinfra with this administrator's inventory and group_data."""
-        command = [str(PYINFRA), "inventories/lab.py", "--group-data", str(self.group_data), *arguments]
+        command = [str(PYINFRA), self.inventory, "--group-data", str(self.group_data), *arguments]
         return subprocess.Popen(
             self.fleet.controller_command(command),
             cwd=REPOSITORY,
