@@ -285,7 +285,7 @@ def test_a_file_of_domains_is_read_and_its_mistakes_are_named_by_line(controller
     domains.write_text("example.com smtp:[10.1.0.2]\nfile.example\nexample.com smtp:[10.1.0.3]\n")
     result = controller.run("-y")
     assert result.status == 1
-    assert "domains.txt line 2: 'file.example': expected \"domain next-hop\"" in result.log
+    assert "domains.txt:2: relay_domains = 'file.example': expected \"domain next-hop\"" in result.log
     assert "domains.txt line 3: 'example.com smtp:[10.1.0.3]': names a domain a second time" in result.log
 
 
