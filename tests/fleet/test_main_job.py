@@ -286,7 +286,7 @@ def test_a_file_of_domains_is_read_and_its_mistakes_are_named_by_line(controller
     result = controller.run("-y")
     assert result.status == 1
     assert "domains.txt:2: relay_domains = 'file.example': expected \"domain next-hop\"" in result.log
-    assert "domains.txt line 3: 'example.com smtp:[10.1.0.3]': names a domain a second time" in result.log
+    assert "domains.txt:3: relay_domains = 'example.com smtp:[10.1.0.3]': names example.com a second time" in result.log
 
 
 def test_a_table_type_that_the_host_lacks_is_refused_with_those_it_has(controller: Controller) -> None:
