@@ -8,16 +8,15 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import idna
-
 from lab.hostile import declaration
+from lab.meant import SUBDOMAINS, meant_aliases, meant_parameters, meant_routes
 from lab.read_back import TABLES, Read, read_back
 from lab.root import DEBIAN12, cached_root
 from mailproxy.check import validated
@@ -26,12 +25,11 @@ from mailproxy.observed import ObservedState
 from mailproxy.parameters import asked_parameters
 from mailproxy.plan import Plan, planned
 from mailproxy.program import change, expectation
-from mailproxy.render import HostPostfix, rendered, routes
+from mailproxy.render import HostPostfix, rendered
 
 BATCH = 2000
 # Of so many states that are rendered one is read alone as well, under its own names and with nothing around it.
 ALONE = 25
-_SEPARATOR = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^,"])*),?')
 # What Postfix says of names that it does not know, and does no more about.
 _IGNORED = re.compile("(unused|undefined) parameter")
 # The lines that go to a host, by their first word (observe.sh, stage.sh).
@@ -192,16 +190,17 @@ def _write(
     for number, (declared, desired, texts) in states.items():
         for name, parts in together.items():
             parts.append(_tagged(texts[name], f"s{number}_" if name == "main.cf" else f"s{number}-"))
-        names += [f"s{number}_{name}" for name in _meant_parameters(declared, desired, "")]
+        names += [f"s{number}_{name}" for name in meant_parameters(declared, desired, "")]
     # Postfix reads names that are none of its own where something refers to them.
     together["main.cf"].append(f"smtpd_restriction_classes = {' '.join(names)}\n")
-    _write_directory(scratch / "parameters", {"main.cf": "".join(together.pop("main.cf"))}, postfix)
-    _write_directory(scratch / "tables", {"main.cf": "", **{n: "".join(t) for n, t in together.items()}}, postfix)
+    write_directory(scratch / "parameters", {"main.cf": "".join(together.pop("main.cf"))}, postfix)
+    write_directory(scratch / "tables", {"main.cf": "", **{n: "".join(t) for n, t in together.items()}}, postfix)
     for number in alone:
-        _write_directory(scratch / f"alone{number}", states[number][2], postfix)
+        write_directory(scratch / f"alone{number}", states[number][2], postfix)
 
 
-def _write_directory(directory: Path, texts: Mapping[str, str], postfix: Postfix) -> None:
+def write_directory(directory: Path, texts: Mapping[str, str], postfix: Postfix) -> None:
+    """Make a configuration directory that can be read."""
     directory.mkdir()
     for name, text in {**texts, "master.cf": postfix.master_cf}.items():
         path = directory / name
@@ -227,9 +226,9 @@ def _compare(
     meant: dict[str, dict[str, str]] = {"parameters": {}, "aliases": {}, "transport": {}}
     for number, (declared, desired, _) in states.items():
         parts = {
-            "parameters": _meant_parameters(declared, desired, read["defaults"].parameters.get(_SUBDOMAINS, "")),
-            "aliases": _meant_aliases(declared),
-            "transport": _meant_routes(declared, desired),
+            "parameters": meant_parameters(declared, desired, read["defaults"].parameters.get(SUBDOMAINS, "")),
+            "aliases": meant_aliases(declared),
+            "transport": meant_routes(declared, desired),
         }
         for name, entries in parts.items():
             tag = f"s{number}_" if name == "parameters" else f"s{number}-"
@@ -257,77 +256,6 @@ def _compare(
     lines = read["parameters"].said.splitlines()
     others = [line for line in lines if not re.search("undefined parameter|empty macro name", line)]
     found.expect(not others, "".join(others[:3])[:300], "parameters")
-
-
-_SUBDOMAINS = "parent_domain_matches_subdomains"
-
-
-def _meant_parameters(declared: dict[str, Any], desired: DesiredState, matches: str) -> dict[str, str]:
-    """Return the parameters of a main.cf: what was declared as it was declared, the rest as the state says."""
-    kept = [name for name in matches.split(",") if name != "relay_domains"]
-    table_type = desired.database_type or desired.main_cf.get("default_database_type", "hash")
-    own = {
-        "compatibility_level": "3.6",
-        "myhostname": desired.myhostname,
-        "mydomain": desired.mydomain,
-        "mynetworks": "/etc/postfix/mynetworks",
-        "relay_domains": "/etc/postfix/relaydomains",
-        "alias_maps": f"{table_type}:/etc/postfix/aliases",
-        "alias_database": f"{table_type}:/etc/postfix/aliases",
-        "transport_maps": f"{table_type}:/etc/postfix/transport",
-        "message_size_limit": str(declared.get("message_size_limit", 20480000)),
-        "mailbox_size_limit": "0",
-        _SUBDOMAINS: ", ".join([*kept, *["relay_domains"] * desired.relay_subdomains]),
-        "smtpd_relay_restrictions": "permit_mynetworks, reject_unauth_destination",
-    }
-    return {
-        **own,
-        **{name.strip(" "): _shown(_spelled(value)) for name, value in (declared.get("main_cf") or {}).items()},
-    }
-
-
-def _spelled(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(item.strip(" ") for item in value)
-    return (value.decode() if isinstance(value, bytes) else str(value)).strip(" ")
-
-
-def _shown(value: str) -> str:
-    """Return a value as postconf prints it: runs of blanks, which the file keeps, as one."""
-    return re.sub(" +", " ", value)
-
-
-def _meant_aliases(declared: dict[str, Any]) -> dict[str, str]:
-    aliases = declared.get("aliases")
-    if aliases is None:
-        return {"postmaster": "root"}
-    return {name.strip(" ").lower(): ", ".join(_split(_spelled(value))) for name, value in aliases.items()}
-
-
-def _split(value: str) -> Iterator[str]:
-    return (part.strip(" ") for part in _SEPARATOR.findall(value) if part.strip(" "))
-
-
-def _meant_routes(declared: dict[str, Any], desired: DesiredState) -> dict[str, str]:
-    """Return the routes: domains and hops as declared, in lower case and ASCII where they are names."""
-    hops = {_name(name): hop.strip(" ") for name, hop in declared["relay_domains"].items()}
-    found = dict(routes(desired))
-    for name, hop in hops.items():
-        # A name in a hop may be spelled otherwise; free text may not.
-        if not hop.isascii() or not re.match(r"(smtp|relay|lmtp)?:", hop):
-            found[name] = hop if re.match(r"(?!(smtp|relay|lmtp)?:)", hop) else found[name]
-        elif found.get(name, "").lower() == re.sub(r"\.(?=[\]:]|$)", "", hop.lower()):
-            continue
-        else:
-            found[name] = hop
-    return found
-
-
-def _name(text: str) -> str:
-    name = text.strip(" ").lower()
-    return (name if name.isascii() else idna.encode(name, uts46=True).decode()).removesuffix(".")
 
 
 def main(arguments: list[str]) -> int:

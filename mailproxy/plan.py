@@ -121,8 +121,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     if table_type not in SUFFIXES or (observed.table_types is not None and table_type not in observed.table_types):
         usable = ", ".join(sorted((observed.table_types or set()) & set(SUFFIXES))) or "none of ours"
         return Refusal(f"database_type {table_type} is not one that its Postfix can index; it has {usable}")
-    reason = refusal(desired, observed.postfix, observed.lacking)
-    if reason:
+    if reason := refusal(desired, observed.postfix, observed.lacking):
         return Refusal(reason)
     contents = rendered(desired, observed.postfix)
     for name, live in observed.live.items():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.fuzzing import Postfix, fuzzed, postfix_of
+from lab.fuzzing import Postfix, fuzzed, postfix_of, write_directory
 from lab.hostile import FORBIDDEN
 from lab.read_back import read_back
 from lab.root import DEBIAN12, cached_root
@@ -92,10 +92,8 @@ def test_what_is_declared_is_what_postfix_reads(values: list[str]) -> None:
     assert desired is not None, problems
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory, "host")
-        place.mkdir()
-        for name, content in rendered(desired, postfix.host).items():
-            (place / name).write_bytes(content.text.encode())
-        (place / "master.cf").write_text(postfix.master_cf)
+        texts = {name: content.text for name, content in rendered(desired, postfix.host).items()}
+        write_directory(place, texts, postfix)
         read = read_back(postfix.root, Path(directory))["host"]
     assert not read.said
     assert read.aliases == meant["aliases"]
