@@ -124,47 +124,6 @@ go_back_by_itself() {
     unclaim
 }
 
-# queued_for_gone - print how many recipients the queue holds for the domains whose routes go, "unknown" where it cannot
-# be read.
-queued_for_gone() {
-    [ -s "$stage/gone" ] || { echo 0 && return; }
-    postqueue -c "$PWD" -p >"$stage/queue" || { echo unknown && return; }
-    awk -v gone="$stage/gone" '
-        BEGIN { while ((getline domain <gone) > 0) wanted[domain] }
-        /^ +[^ (].*@/ { domain = tolower($0); sub(/.*@/, "", domain); sub(/[ \t]*$/, "", domain); if (domain in wanted) count++ }
-        END { print count + 0 }' "$stage/queue"
-}
-
-# smtpd_processes - print the numbers of the processes that talk to clients; those of other instances know nothing of
-# this change. Whose master has died may be anybody's.
-smtpd_processes() {
-    master=$(postconf -c "$PWD" -h queue_directory)/pid/master.pid || return 1
-    [ -f "$master" ] || return 0
-    { ps -A -o pid= -o ppid= -o comm= 2>/dev/null || ps -o pid,ppid,comm; } |
-        awk -v master="$(tr -d ' ' <"$master")" '($2 == master || $2 == 1) && $3 ~ /(^|\/)smtpd$/ { print $1 }'
-}
-
-# still_running - print how many of those that were noted are there still.
-still_running() {
-    count=0
-    while read -r process; do
-        ! kill -0 "$process" 2>/dev/null || count=$((count + 1))
-    done <"$stage/sessions"
-    echo "$count"
-}
-
-# open_sessions - print how many of the processes that served before still do, after a while: a session goes on with
-# what was accepted when it began. Those that wait for a client end at once.
-open_sessions() {
-    [ -s "$stage/gone" ] || { echo 0 && return; }
-    tries=5
-    while open=$(still_running) && [ "$open" != 0 ] && [ "$tries" != 0 ]; do
-        tries=$((tries - 1))
-        sleep 1
-    done
-    echo "$open"
-}
-
 # serve_change ACTION - make Postfix read the change. It refuses the removed domains from here on; what it took before, or
 # still takes in sessions from before, keeps their routes.
 serve_change() {

@@ -12,8 +12,9 @@ from pyinfra import context
 from pyinfra.api import State
 
 from mailproxy.adoption import EXPECTATION, Adopted, adopted
-from mailproxy.declaration import nearer, source_of
+from mailproxy.declaration import source_of
 from mailproxy.declared_files import COMMON, KEYS, by_file, declared_in, header_of, text_of, without_example
+from mailproxy.group_data import nearer
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.reading import Reading
 from mailproxy.review import hosts_of

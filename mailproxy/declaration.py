@@ -13,16 +13,16 @@ from pyinfra.api.arguments import all_argument_meta
 from mailproxy.check import checked, member
 from mailproxy.domain_file import relay_domains_of_file
 from mailproxy.fleet_check import Fleet, Found, loops, nearly_a_group, same_addresses, same_names, unbracketed
+from mailproxy.group_data import KEYS, groups_of, literals, own_data, value_of
 from mailproxy.instances import DIRECTORY, Entry, collisions, plain_directory
 from mailproxy.model import DesiredState
 from mailproxy.next_hops import spelled_host
-from mailproxy.places import Places, data_of_group, listed_twice, of_command_line
+from mailproxy.places import Places, listed_twice, of_command_line
 from mailproxy.problem import Problem, shown
 from mailproxy.rollout import Rollout, waves
 from mailproxy.secret import names_secret
 from mailproxy.stop import StopError
 
-KEYS = tuple(DesiredState.model_fields)
 MailHosts = Callable[[Iterable[str]], Mapping[str, Iterable[str]]]
 
 
@@ -126,7 +126,7 @@ def _between(
 def _entry(host: Host, state: DesiredState) -> Entry:
     reached_at = (str(host.data.get("ssh_hostname") or host.name), str(host.data.get("ssh_port") or 22))
     parameters = {**state.main_cf, "myhostname": state.myhostname}
-    return Entry(host.name, reached_at, str(_value(host, DIRECTORY) or ""), parameters)
+    return Entry(host.name, reached_at, str(value_of(host, DIRECTORY) or ""), parameters)
 
 
 def _addresses(host: Host) -> list[str]:
@@ -170,11 +170,11 @@ def config_directory(host: Host) -> str:
     problems = _directory_problems(host)
     if problems:
         raise DeclarationError(_report([Mistake(source_of(host, DIRECTORY), one, (host.name,)) for one in problems], 1))
-    return str(_value(host, DIRECTORY) or "")
+    return str(value_of(host, DIRECTORY) or "")
 
 
 def _directory_problems(host: Host) -> tuple[Problem, ...]:
-    value = _value(host, DIRECTORY)
+    value = value_of(host, DIRECTORY)
     if value is None:
         return ()
     try:
@@ -192,7 +192,7 @@ def declared_rollout(inventory: Inventory, hosts: Sequence[Host]) -> Rollout:
         for problem in _rollout_problems(host, groups, hosts[0]):
             found.setdefault((places.of(host, problem.key), problem), []).append(host.name)
     if not found and hosts:
-        value = _value(hosts[0], "rollout")
+        value = value_of(hosts[0], "rollout")
         try:
             return Rollout(**(value or {}))
         except (TypeError, ValidationError) as error:
@@ -205,52 +205,9 @@ def declared_rollout(inventory: Inventory, hosts: Sequence[Host]) -> Rollout:
     return Rollout()
 
 
-def literals(host: Host) -> dict[str, Any]:
-    """Return the keys of the interface that group_data gives a host, names by their defaults."""
-    given = {key: value for key in KEYS if (value := _value(host, key)) is not None}
-    given.setdefault("myhostname", host.name)
-    if isinstance(given["myhostname"], str):
-        given.setdefault("mydomain", given["myhostname"].partition(".")[2] or given["myhostname"])
-    return given
-
-
-def nearer(host: Host) -> dict[str, Any]:
-    """Return the keys of the interface that are declared for a host otherwise than for all."""
-    inventory = host.inventory
-    declared_for_it = {
-        *inventory.get_override_data(),
-        *inventory.get_host_data(host.name),
-        *_own_data(host),
-        *inventory.get_groups_data(host.groups),
-    }
-    return {key: _value(host, key) for key in KEYS if key in declared_for_it}
-
-
-def _value(host: Host, key: str) -> Any:
-    """Return what is declared under a key for a host, None where nothing is."""
-    inventory = host.inventory
-    if key in _own_data(host) and not {key} & {*inventory.get_override_data(), *inventory.get_host_data(host.name)}:
-        return _own_data(host)[key]
-    return host.data.get(key)
-
-
-def _own_data(host: Host) -> Mapping[str, Any]:
-    """Return what the file of group_data named after a host holds: pyinfra reads it, as of a group without hosts."""
-    return data_of_group(host.inventory, host.name)
-
-
 def source_of(host: Host, key: str) -> str:
     """Return where a key was declared for a host, in the order of precedence: the file where that can be known."""
     return Places().of(host, key).rstrip("0123456789").removesuffix(":")
-
-
-def groups_of(inventory: Inventory) -> dict[str, list[str]]:
-    """Return the names of the hosts of each group of the inventory, in its order."""
-    groups: dict[str, list[str]] = {}
-    for host in inventory:
-        for group in host.groups:
-            groups.setdefault(group, []).append(host.name)
-    return groups
 
 
 def _with_file(given: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Problem], ...]]:
@@ -263,11 +220,11 @@ def _with_file(given: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, 
 
 def _misspelled(host: Host) -> Iterator[Problem]:
     """Yield the keys of group_data that would be ignored without a word: nearly ours, or pyinfra's in a host's file."""
-    for key, value in _own_data(host).items():
+    for key, value in own_data(host).items():
         if key.startswith("ssh_") or (key.startswith("_") and key in all_argument_meta):
             reason = f"pyinfra does not look for it in a file named after a host; put it into the inventory, at {host}"
             yield Problem(key, "(not shown)" if names_secret(key) else repr(value)[:80], reason)
-    for key, value in {**host.data.dict(), **_own_data(host)}.items():
+    for key, value in {**host.data.dict(), **own_data(host)}.items():
         if meant := _meant(key):
             yield Problem(key, shown(value), _no_key(meant))
 
@@ -287,8 +244,8 @@ def _no_key(meant: str) -> str:
 
 def _rollout_problems(host: Host, groups: Mapping[str, list[str]], first: Host) -> tuple[Problem, ...]:
     """Check that the fleet has one order of activation and that its waves exist."""
-    rollout = _value(host, "rollout")
-    if rollout != _value(first, "rollout"):
+    rollout = value_of(host, "rollout")
+    if rollout != value_of(first, "rollout"):
         reason = f"differs from that of {first.name}; a fleet has one order of activation"
         return (Problem("rollout", repr(rollout), reason),)
     try:

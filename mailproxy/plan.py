@@ -6,22 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from mailproxy.changes import Change, Difference, difference
-from mailproxy.check import local_accounts
+from mailproxy.changes import Change, difference
 from mailproxy.gates import Gate, gates
 from mailproxy.indexed import SUFFIXES, TABLE_TYPE, crossing
 from mailproxy.main_cf import refusal
-from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState, Entries, differing
+from mailproxy.notices import repairs_of, warnings_of_host, warnings_of_taking_over
 from mailproxy.observed import ObservedState
 from mailproxy.order import bridged, renames
 from mailproxy.probe import Probes, probes
-from mailproxy.render import FILES, Content, database_type, left_out, rendered, routes, tables
+from mailproxy.render import FILES, Content, database_type, rendered, routes, tables
 from mailproxy.service import (
     NOTHING,
     Service,
     effective,
-    is_applied,
     served_anew,
     service,
     warnings_of_instance,
@@ -141,7 +139,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         drops=_drops(desired, table_type, observed),
         is_managed=observed.is_managed,
         repairs=tuple(repairs_of(observed)),
-        warnings=(*_warnings(desired, observed), *warnings_of_instance(action, parameters, observed)),
+        warnings=(*warnings_of_host(desired, observed), *warnings_of_instance(action, parameters, observed)),
     )
     if plan.is_empty:
         return plan
@@ -153,7 +151,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         plan,
         changes=found.changes,
         gates=gates(found, action.action, observed),
-        warnings=(*plan.warnings, *_warnings_of_taking_over(found, observed)),
+        warnings=(*plan.warnings, *warnings_of_taking_over(found, observed)),
         gone=gone,
         service=served_anew(action) if gone else action,
         bridge=bridge,
@@ -263,49 +261,3 @@ def queries_of(table_type: str, table: str, before: Entries, after: Entries) -> 
     for key in differs:
         if key not in after:
             yield Query(table_type, table, key, None)
-
-
-def repairs_of(observed: ObservedState) -> Iterator[str]:
-    """Yield what an earlier run left behind and this one finishes."""
-    if observed.is_bootstrapping:
-        yield "ends its bootstrap: Postfix is enabled at boot when this is confirmed"
-    if observed.journal is None:
-        return
-    before = f"(what was live before it is generation {observed.journal.get('generation', '?')})"
-    if is_applied(observed):
-        yield f"proves a change that is live and was never proven {before}"
-    else:
-        yield f"finishes an interrupted change {before}"
-
-
-def _warnings(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
-    for name in left_out(observed.postfix, desired.main_cf):
-        version = ".".join(map(str, observed.postfix.version))
-        yield f"{name} is declared, and left out: Postfix {version} does not know it"
-    leading = local_accounts(desired) if observed.missing_users else {}
-    for user in sorted(observed.missing_users):
-        names = leading.get(user, [])
-        yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
-    yield from warnings_of_lock(observed)
-
-
-def warnings_of_lock(observed: ObservedState) -> Iterator[str]:
-    """Yield who else is changing the host."""
-    if observed.lock is not None:
-        state = ", and at work now" if observed.lock.busy else "; that run is over" if observed.lock.stale else ""
-        yield f"locked by {observed.lock.holder}, {observed.lock.age // 60} min ago{state}"
-
-
-def _warnings_of_taking_over(found: Difference, observed: ObservedState) -> Iterator[str]:
-    """Yield what changes on a host where main.cf is not ours, and has no form as a change."""
-    if observed.foreign is None:
-        return
-    if observed.foreign.is_broken:
-        yield "Postfix cannot read main.cf as it stands there, and serves nobody"
-    if lacks_relay_rule(observed.foreign.effective):
-        yield "smtpd does not start there, as no restriction refuses strangers: mailproxy's own rule comes"
-    for unread in found.live.unread:
-        yield f"{unread} is not read any more, and what it says is not known here"
-    if found.live.domains and found.live.subdomains == UNROUTED and found.wanted.subdomains != UNROUTED:
-        so_far = "so far accepted and sent to their own MX"
-        yield f"mail for subdomains of relay domains, {so_far}, is {found.wanted.subdomains} (relay_subdomains)"

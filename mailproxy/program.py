@@ -18,9 +18,9 @@ PROGRAMS = Path(__file__).parent.parent / "files"
 # What runs on hosts, and what stands before each.
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "enter": (),
-    "observe": ("common",),
+    "observe": ("common", "foreign"),
     "stage": ("common",),
-    "activate": ("common", "service", "transaction", "probing"),
+    "activate": ("common", "service", "transaction", "probing", "lingering"),
     "settle": ("common", "service", "transaction", "probing"),
     "install": ("common", "service"),
     "release": ("common",),

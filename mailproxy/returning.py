@@ -8,9 +8,10 @@ from mailproxy.gates import gates
 from mailproxy.indexed import TABLE_TYPE, crossing
 from mailproxy.meaning import lacks_relay_rule
 from mailproxy.model import Entries
+from mailproxy.notices import repairs_of, warnings_of_lock
 from mailproxy.observed import ObservedState, Saved
 from mailproxy.order import bridged, renames
-from mailproxy.plan import FileChange, Plan, Query, Refusal, queries_of, repairs_of, warnings_of_lock
+from mailproxy.plan import FileChange, Plan, Query, Refusal, queries_of
 from mailproxy.probe import probes
 from mailproxy.render import FILES, TABLES, Content
 from mailproxy.service import effective, served_anew, service, warnings_of_instance

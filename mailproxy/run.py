@@ -18,9 +18,10 @@ from mailproxy.as_json import as_json, problem_as_json
 from mailproxy.as_markdown import as_markdown, problem_as_markdown
 from mailproxy.as_text import Style, lines
 from mailproxy.commit import commit_at
-from mailproxy.declaration import DeclarationError, groups_of
+from mailproxy.declaration import DeclarationError
 from mailproxy.digest import Fingerprint, differences, digest
 from mailproxy.goal import Declared, Goal
+from mailproxy.group_data import groups_of
 from mailproxy.holder import is_stale, this_process
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.options import Options, options

@@ -7,8 +7,9 @@ import pytest
 from pyinfra.api import Inventory
 
 from mailproxy.connecting import refuse_lost_keys
-from mailproxy.declaration import DeclarationError, declared, declared_rollout, nearer, source_of
+from mailproxy.declaration import DeclarationError, declared, declared_rollout, source_of
 from mailproxy.goal import Declared
+from mailproxy.group_data import nearer
 from mailproxy.mail_exchangers import mail_hosts
 from mailproxy.plan import Plan
 from mailproxy.rollout import Rollout

@@ -1,0 +1,58 @@
+"""What a plan tells of a host besides its changes: what it repairs, and what is to be known."""
+
+from collections.abc import Iterator
+
+from mailproxy.changes import Difference
+from mailproxy.check import local_accounts
+from mailproxy.meaning import UNROUTED, lacks_relay_rule
+from mailproxy.model import DesiredState
+from mailproxy.observed import ObservedState
+from mailproxy.render import left_out
+from mailproxy.service import is_applied
+
+
+def repairs_of(observed: ObservedState) -> Iterator[str]:
+    """Yield what an earlier run left behind and this one finishes."""
+    if observed.is_bootstrapping:
+        yield "ends its bootstrap: Postfix is enabled at boot when this is confirmed"
+    if observed.journal is None:
+        return
+    before = f"(what was live before it is generation {observed.journal.get('generation', '?')})"
+    if is_applied(observed):
+        yield f"proves a change that is live and was never proven {before}"
+    else:
+        yield f"finishes an interrupted change {before}"
+
+
+def warnings_of_host(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
+    """Yield what of a declaration does not come true on a host, and who else is changing it."""
+    for name in left_out(observed.postfix, desired.main_cf):
+        version = ".".join(map(str, observed.postfix.version))
+        yield f"{name} is declared, and left out: Postfix {version} does not know it"
+    leading = local_accounts(desired) if observed.missing_users else {}
+    for user in sorted(observed.missing_users):
+        names = leading.get(user, [])
+        yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
+    yield from warnings_of_lock(observed)
+
+
+def warnings_of_lock(observed: ObservedState) -> Iterator[str]:
+    """Yield who else is changing the host."""
+    if observed.lock is not None:
+        state = ", and at work now" if observed.lock.busy else "; that run is over" if observed.lock.stale else ""
+        yield f"locked by {observed.lock.holder}, {observed.lock.age // 60} min ago{state}"
+
+
+def warnings_of_taking_over(found: Difference, observed: ObservedState) -> Iterator[str]:
+    """Yield what changes on a host where main.cf is not ours, and has no form as a change."""
+    if observed.foreign is None:
+        return
+    if observed.foreign.is_broken:
+        yield "Postfix cannot read main.cf as it stands there, and serves nobody"
+    if lacks_relay_rule(observed.foreign.effective):
+        yield "smtpd does not start there, as no restriction refuses strangers: mailproxy's own rule comes"
+    for unread in found.live.unread:
+        yield f"{unread} is not read any more, and what it says is not known here"
+    if found.live.domains and found.live.subdomains == UNROUTED and found.wanted.subdomains != UNROUTED:
+        so_far = "so far accepted and sent to their own MX"
+        yield f"mail for subdomains of relay domains, {so_far}, is {found.wanted.subdomains} (relay_subdomains)"
