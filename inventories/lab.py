@@ -12,19 +12,17 @@ try:
 except FileNotFoundError:
     raise _InventoryError(f"the lab {_directory.name} is not up: lab/lab up") from None
 
-# Of hosts of one kind root is logged in to; where kinds are mixed each is reached in its own way.
-_REACHED = {
-    "debian11": {"ssh_user": "root"},
-    "debian12": {"ssh_user": "deploy", "_sudo": True},
-    "debian13": {"ssh_user": "deploy", "_sudo": True},
-    "openbsd": {"ssh_user": "deploy", "_doas": True},
-    "alpine": {"ssh_user": "deploy", "_doas": True},
-}
+# Of hosts of one kind root is logged in to; where kinds are mixed, on all but one a user who finds the way to be root.
+_ROOTS = {"debian11"}
 _is_mixed = len({_host["kind"] for _host in _fleet["hosts"]}) > 1
 
+
+def _user(kind: str) -> str:
+    return "deploy" if _is_mixed and kind not in _ROOTS else "root"
+
+
 proxies = [
-    (_host["name"], {"ssh_hostname": _host["address"], **(_REACHED[_host["kind"]] if _is_mixed else {})})
-    for _host in _fleet["hosts"]
+    (_host["name"], {"ssh_hostname": _host["address"], "ssh_user": _user(_host["kind"])}) for _host in _fleet["hosts"]
 ]
 # A group for each kind, for what is declared for one system alone.
 for _kind in {_host["kind"] for _host in _fleet["hosts"]}:
@@ -35,7 +33,6 @@ canary = [_host["name"] for _host in _fleet["hosts"][:1]]
 all = (
     [_host["name"] for _host in _fleet["hosts"]],
     {
-        "ssh_user": "root",
         "ssh_key": _fleet["ssh_key"],
         "ssh_known_hosts_file": _fleet["known_hosts"],
     },
