@@ -6,6 +6,8 @@ Every list is a group; group_data/GROUP.py holds what is declared for it. A host
 
 from pathlib import Path as _Path
 
+from mailproxy.known_hosts import read_to_its_end as _read_to_its_end
+
 proxies = [
     ("mx1.example.com", {"ssh_hostname": "192.0.2.11"}),
     ("mx2.example.com", {"ssh_hostname": "192.0.2.12"}),
@@ -21,7 +23,7 @@ all = (
     [name for name, _ in proxies],
     {
         "ssh_user": "deploy",
-        "ssh_known_hosts_file": str(_Path(__file__).resolve().parent / "known_hosts"),
+        "ssh_known_hosts_file": _read_to_its_end(_Path(__file__).resolve().parent / "known_hosts"),
         "ssh_strict_host_key_checking": "yes",
     },
 )

@@ -14,6 +14,7 @@ from paramiko.hostkeys import HostKeyEntry, HostKeys
 
 from mailproxy.fleet_check import Found
 from mailproxy.problem import Problem, shown
+from mailproxy.stop import StopError
 
 _KEY = "ssh_known_hosts_file"
 _STRICT = "ssh_strict_host_key_checking"
@@ -35,6 +36,18 @@ class Reached:
     def name(self) -> str:
         """The name that the host stands under in the file."""
         return self.address if self.port == _PORT else f"[{self.address}]:{self.port}"
+
+
+def read_to_its_end(file: Path) -> str:
+    """Return the path of a file of host keys, for an inventory, which is executed before pyinfra connects.
+
+    Raises StopError where a line in it would keep those below it from being read.
+    """
+    _, problems = _read(str(file))
+    if problems:
+        listed = "".join(f"\n      {file}:{number}: {problem}" for number, problem in problems)
+        raise StopError(f"host keys would not be read, and hosts not known by them; nothing was touched:{listed}")
+    return str(file)
 
 
 def problems_of_known_hosts(hosts: Mapping[str, Reached]) -> Iterator[Found]:

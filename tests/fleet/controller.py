@@ -212,7 +212,9 @@ def replaced(host: Host, program: str, script: str) -> Iterator[None]:
         yield
     finally:
         aside.rename(path)
-        aside.parent.rmdir()
+        # Another program may still lie there.
+        with contextlib.suppress(OSError):
+            aside.parent.rmdir()
 
 
 @contextlib.contextmanager

@@ -114,14 +114,31 @@ def test_warnings_stand_in_the_review_also_of_hosts_that_are_as_declared(control
     assert result.said.count("is a public range") == 1
 
 
-def test_host_keys_that_are_not_read_to_their_end_stop_a_run_before_it_connects(
+def test_host_keys_that_are_not_read_to_their_end_stop_a_run(controller: Controller, tmp_path: Path) -> None:
+    keys = tmp_path / "known_hosts"
+    keys.write_text(f"{controller.fleet.known_hosts.read_text()}@revoked * ssh-rsa AAAA\n")
+    number = len(controller.fleet.hosts) + 2
+    expected = f"{keys}:{number}: ssh_known_hosts_file = '@revoked * ssh-rsa AAAA': @revoked is not understood"
+    for command in (("deploy.py", "--dry"), ("mailproxy.rollback",)):
+        result = controller.call(*command, "--data", f"ssh_known_hosts_file={keys}")
+        assert result.status == 1
+        assert expected in result.log
+        assert "Traceback" not in result.everything
+
+
+def test_an_inventory_stops_a_run_before_it_connects_where_host_keys_would_be_lost(
     controller: Controller, tmp_path: Path
 ) -> None:
     keys = tmp_path / "known_hosts"
     keys.write_text(f"# ours\n@revoked * ssh-rsa AAAA\n{controller.fleet.known_hosts.read_text()}")
-    for command in (("deploy.py", "--dry"), ("mailproxy.rollback",)):
-        result = controller.call(*command, "--data", f"ssh_known_hosts_file={keys}")
-        assert result.status == 1
-        assert f"{keys}:2: ssh_known_hosts_file = '@revoked * ssh-rsa AAAA': @revoked is not understood" in result.log
-        assert "Connected" not in result.log
-        assert "Traceback" not in result.everything
+    inventory = tmp_path / "production.py"
+    inventory.write_text(
+        "from mailproxy.known_hosts import read_to_its_end as _read_to_its_end\n"
+        f'proxies = [("mx1.lab.test", {{"ssh_known_hosts_file": _read_to_its_end({str(keys)!r})}})]\n'
+    )
+    controller.inventory = str(inventory)
+    result = controller.run("--dry")
+    assert result.status == 1
+    assert f"{keys}:2: ssh_known_hosts_file = '@revoked * ssh-rsa AAAA': @revoked is not understood" in result.log
+    assert "Connecting" not in result.log
+    assert "Traceback" not in result.everything
