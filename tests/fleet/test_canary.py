@@ -148,7 +148,7 @@ def test_a_postfix_that_cannot_be_started_again_is_said_to_be_down_and_the_next_
     before = Before(controller)
     controller.declare(relay_domains=ADDED)
     down = "[ ! -e /run/stays-down ] || { echo broken >&2; exit 1; }; "
-    stop = "/usr/sbin/postfix.real stop; touch /run/stays-down"
+    stop = "/usr/sbin/.real/postfix stop; touch /run/stays-down"
     with (
         replaced(before.canary, "/usr/sbin/postfix", down + 'exec $real "$@"'),
         after_activation(before.canary, stop),
