@@ -63,7 +63,7 @@ esac
 """
 Talked = TypeVar("Talked")
 # How long a host waits for its confirmation, and how long the controller for a host, in seconds.
-CONFIRM_SECONDS = 10
+CONFIRM_SECONDS = 15
 TIMEOUT = 5
 ROUTE = "smtp:[10.1.0.2]"
 SIDES = {
