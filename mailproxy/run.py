@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import click
+import gevent.lock
 from pyinfra.api import Host, Inventory, State
 
 from mailproxy.as_html import as_html, problem_as_html
@@ -34,6 +35,7 @@ from mailproxy.rollout import Progress, Wave, waves
 from mailproxy.stop import StopError
 
 _runs: WeakKeyDictionary[State, "Run"] = WeakKeyDictionary()
+_making = gevent.lock.RLock()
 
 _VIEWS: Mapping[str, Callable[[Review], str]] = {".md": as_markdown, ".html": as_html, ".json": as_json}
 _PROBLEM_VIEWS: Mapping[str, Callable[[str], str]] = {
@@ -174,9 +176,11 @@ class Run:
 
 def run_of(state: State, make_goal: Callable[[Inventory, Sequence[Host]], Goal] = Declared) -> Run:
     """Return the run of a pyinfra state; the first call says what it is for, checks what is declared, and may raise."""
-    if state not in _runs:
-        _runs[state] = Run(state, make_goal)
-    return _runs[state]
+    # The first one may wait for the DNS, and meanwhile pyinfra goes on with other hosts: these are to wait for its run.
+    with _making:
+        if state not in _runs:
+            _runs[state] = Run(state, make_goal)
+        return _runs[state]
 
 
 def _options(state: State) -> Options:
