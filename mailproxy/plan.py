@@ -130,7 +130,8 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     parameters = main_cf_parameters(contents["main.cf"].text)
     wanted = effective(parameters, observed)
     changed = {change.desired.name for change in files}
-    action = service(contents, changed, wanted, observed, [index.table for index in indexes])
+    compiled = {index.table: index.files for index in indexes}
+    action = service(contents, changed, wanted, observed, compiled)
     plan = Plan(
         directory=observed.postfix.config_directory,
         files=files,
@@ -145,7 +146,6 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         return plan
     found = difference(contents, observed)
     gone, bridge = _bridge(desired, files, indexes, observed)
-    compiled = {index.table: index.files for index in indexes}
     swaps, late_swaps = renames(changed, compiled, bool(gone), bridge is not None, observed.live)
     return replace(
         plan,

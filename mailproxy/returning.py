@@ -36,8 +36,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
     files = tuple(_file_changes(contents, copies, saved.number, observed))
     parameters = main_cf_parameters(contents["main.cf"].text)
     compiled = {table: [name for name in copies if name.startswith(f"{table}.")] for table in TABLES}
-    indexed = [table for table in TABLES if compiled[table]]
-    action = service(contents, copies, effective(parameters, observed), observed, indexed)
+    action = service(contents, copies, effective(parameters, observed), observed, compiled)
     drops = tuple(sorted(name for name in observed.live if name not in saved.files))
     found = difference(contents, observed, saved.foreign)
     holding = {**parameters, **(saved.foreign.effective if saved.foreign else {})}

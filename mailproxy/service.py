@@ -41,11 +41,12 @@ def service(
     changed: Collection[str],
     wanted: Mapping[str, str],
     observed: ObservedState,
-    compiled: Collection[str] = (),
+    compiled: Mapping[str, Collection[str]],
 ) -> Service:
     """Return what is to be done.
 
-    changed names the files that are replaced, compiled the tables; wanted is what effective() returns.
+    changed names the files that are replaced, compiled the tables and the files of each; wanted is what effective()
+    returns.
     """
     disabled = is_disabled(main_cf_parameters(contents["main.cf"].text), observed.postfix)
     before = main_cf_parameters(observed.texts.get("main.cf", ""))
@@ -66,7 +67,7 @@ def service(
     read_once = [name for name in READ_ONCE if name in changed]
     if read_once:
         return Service("reload", f"{', '.join(read_once)} {'changes' if len(read_once) == 1 else 'change'}")
-    if "relaydomains" in compiled:
+    if compiled.get("relaydomains"):
         return Service("reload", "the table of relaydomains is replaced")
     if observed.journal is not None and not is_applied(observed):
         return Service("reload", "an interrupted change may not have been loaded")
@@ -77,6 +78,11 @@ def service(
     ]
     if pending:
         return Service("reload", f"Postfix has not loaded the {', '.join(pending)} on the disk")
+    left = observed.manifest.digests
+    healed = [table for table in compiled if any(left.get(name) != observed.digest(name) for name in compiled[table])]
+    if healed:
+        # A process that could not read a table looks at it again as seldom as at one that it could (READ_ONCE).
+        return Service("reload", f"the table of {', '.join(healed)} was damaged or missing, and mail may wait for it")
     return Service("none", "Postfix notices changed tables by itself") if changed else NOTHING
 
 

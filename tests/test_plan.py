@@ -81,17 +81,26 @@ def test_live_tables_are_asked_for_what_came_and_for_what_went() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "reason", "action"),
     [
-        ({"digest": "0" * 64}, "transport.db is not the table that was indexed from transport"),
-        ({"mode": "-rw-------"}, "transport.db has mode -rw------- and owner 0:0"),
-        ({"owner": "0:5"}, "transport.db has mode -rw-r--r-- and owner 0:5"),
+        ({"digest": "0" * 64}, "transport.db is not the table that was indexed from transport", "reload"),
+        ({"mode": "-rw-------"}, "transport.db has mode -rw------- and owner 0:0", "none"),
+        ({"owner": "0:5"}, "transport.db has mode -rw-r--r-- and owner 0:5", "none"),
     ],
 )
-def test_a_table_that_is_not_the_recorded_one_is_indexed_anew(changes: dict[str, str], reason: str) -> None:
+def test_a_table_that_is_not_the_recorded_one_is_indexed_anew(
+    changes: dict[str, str], reason: str, action: str
+) -> None:
     plan = plan_of(desired(), with_live(observed(desired()), "transport.db", **changes))
     assert [(index.table, index.reason) for index in plan.indexes] == [("transport", reason)]
-    assert swapped(plan) == ["transport.db", "none"]
+    assert swapped(plan) == ["transport.db", action]
+
+
+def test_postfix_reads_a_damaged_table_anew_also_where_the_table_changes() -> None:
+    # It may have found it damaged a moment ago, and looks again only after 10 s.
+    moved = {**GUIDE, "example.org": "smtp:[10.1.0.3]"}
+    host = with_live(observed(desired()), "transport.db", digest="0" * 64)
+    assert plan_of(desired(relay_domains=moved), host).service.reason.startswith("the table of transport was damaged")
 
 
 def test_a_missing_table_is_indexed_anew() -> None:
