@@ -21,10 +21,10 @@ from pyinfra.context import ctx_config, ctx_state
 from pyinfra_cli.exceptions import CliError, UnexpectedExternalError
 from pyinfra_cli.inventory import make_inventory
 
-from mailproxy.connecting import reached
 from mailproxy.declaration import Mistake, examined
 from mailproxy.known_hosts import problems_of_known_hosts
 from mailproxy.places import places_of
+from mailproxy.ssh import reached
 
 
 def main(arguments: Sequence[str]) -> int:

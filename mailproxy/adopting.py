@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import click
 from pyinfra import context
@@ -16,6 +15,7 @@ from mailproxy.declaration import source_of
 from mailproxy.declared_files import COMMON, KEYS, by_file, declared_in, header_of, text_of, without_example
 from mailproxy.group_data import nearer
 from mailproxy.observed import ObservedState, Unread
+from mailproxy.once import Once
 from mailproxy.reading import Reading
 from mailproxy.review import hosts_of
 from mailproxy.stop import StopError
@@ -28,7 +28,7 @@ _COUNTED = {
     "aliases": ("alias", "aliases"),
     "main_cf": ("parameter", "parameters"),
 }
-_readings: WeakKeyDictionary[State, Reading] = WeakKeyDictionary()
+_readings: Once[Reading] = Once()
 
 
 def adopt(into: str = _DEFAULT, **unknown: object) -> None:
@@ -40,9 +40,7 @@ def adopt(into: str = _DEFAULT, **unknown: object) -> None:
     if unknown:
         raise StopError(f"{', '.join(unknown)}: no such argument; expected into=DIRECTORY; nothing was read")
     state = context.state
-    if state not in _readings:
-        _readings[state] = Reading(state)
-    reading = _readings[state]
+    reading = _readings.get(state, lambda: Reading(state))
     reading.read(context.host, EXPECTATION)
     if not reading.is_complete:
         return

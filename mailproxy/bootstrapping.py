@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Iterator
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import click
 from pyinfra import context, host, state
@@ -13,6 +12,7 @@ from mailproxy.as_text import visible
 from mailproxy.bare import Survey, refused, report, to_replace
 from mailproxy.goal import Declared
 from mailproxy.observed import Unread
+from mailproxy.once import Once
 from mailproxy.operations import activate, confirm, stage
 from mailproxy.options import Options, words
 from mailproxy.plan import Plan
@@ -72,7 +72,7 @@ class _Bootstrap:
         refuse_unless_answerable(self.run.state)
 
 
-_bootstraps: WeakKeyDictionary[State, _Bootstrap] = WeakKeyDictionary()
+_bootstraps: Once[_Bootstrap] = Once()
 
 
 def bootstrap(replace: object = "", **unknown: object) -> None:
@@ -83,9 +83,7 @@ def bootstrap(replace: object = "", **unknown: object) -> None:
     """
     if unknown:
         raise StopError(f"{', '.join(unknown)}: no such argument; expected replace=PACKAGE,...; nothing was touched")
-    if context.state not in _bootstraps:
-        _bootstraps[context.state] = _Bootstrap(context.state, words(replace))
-    found = _bootstraps[context.state]
+    found = _bootstraps.get(context.state, lambda: _Bootstrap(context.state, words(replace)))
     found.survey(context.host)
     if not found.is_bare(context.host):
         return

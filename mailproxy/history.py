@@ -4,14 +4,13 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from weakref import WeakKeyDictionary
 
 import click
 from pyinfra import context
-from pyinfra.api import State
 
 from mailproxy.ledger import columns, time_text
 from mailproxy.observed import ObservedState, Unread
+from mailproxy.once import Once
 from mailproxy.program import expectation_of_generation
 from mailproxy.reading import Reading
 from mailproxy.stop import StopError
@@ -59,7 +58,7 @@ def _generation(host: str, number: str, record: Mapping[str, str]) -> Generation
     )
 
 
-_readings: WeakKeyDictionary[State, Reading] = WeakKeyDictionary()
+_readings: Once[Reading] = Once()
 
 
 def generations(**unknown: object) -> None:
@@ -70,9 +69,7 @@ def generations(**unknown: object) -> None:
     if unknown:
         raise StopError(f"{', '.join(unknown)}: no such argument; it takes none; nothing was read")
     state = context.state
-    if state not in _readings:
-        _readings[state] = Reading(state)
-    reading = _readings[state]
+    reading = _readings.get(state, lambda: Reading(state))
     reading.read(context.host, expectation_of_generation(None))
     if not reading.is_complete:
         return

@@ -24,11 +24,11 @@ _EXPECTED = "expected a name, a kind of key and the key, with single blanks betw
 
 @dataclass(frozen=True)
 class Reached:
-    """How a host is reached by SSH: the file of keys, whether it is declared, and whether only known hosts are."""
+    """How a host is reached by SSH: the files of keys, whether these are declared, and whether only known hosts are."""
 
     address: str
     port: int
-    file: str
+    files: tuple[str, ...]
     is_own: bool
     is_strict: bool
 
@@ -54,19 +54,20 @@ def problems_of_known_hosts(hosts: Mapping[str, Reached]) -> Iterator[Found]:
     """Yield what keeps keys from being read, by file and line, and as warnings what else keeps hosts unknown."""
     by_file: dict[str, list[str]] = {}
     for name, reached in hosts.items():
-        by_file.setdefault(reached.file, []).append(name)
+        for file in reached.files:
+            by_file.setdefault(file, []).append(name)
     for file, names in by_file.items():
         keys, problems = _read(file)
         for number, problem in problems:
             yield Found(problem, tuple(names), place=f"{file}:{number}")
-        if keys is None:
-            if not problems and any(hosts[name].is_own for name in names):
-                reason = "there is no such file, or it cannot be read, so no host is known"
-                yield Found(Problem(_KEY, repr(file), reason), tuple(names), is_warning=True)
-            continue
-        for name in names:
-            if keys.lookup(hosts[name].name) is None:
-                yield Found(Problem(_KEY, repr(file), _no_line(hosts[name], name)), (name,), is_warning=True)
+        if keys is None and not problems and any(hosts[name].is_own for name in names):
+            reason = "there is no such file, or it cannot be read, so no host is known"
+            yield Found(Problem(_KEY, repr(file), reason), tuple(names), is_warning=True)
+    for name, reached in hosts.items():
+        known = [keys for file in reached.files if (keys := _read(file)[0])]
+        if known and all(keys.lookup(reached.name) is None for keys in known):
+            found = repr(" ".join(reached.files))
+            yield Found(Problem(_KEY, found, _no_line(reached, name)), (name,), is_warning=True)
     lax = tuple(name for name, reached in hosts.items() if not reached.is_strict)
     if lax:
         reason = 'lets hosts in that nobody knows; expected "yes", and the keys of the hosts in a file of your own'

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
-from weakref import WeakKeyDictionary
 
 import click
 from pyinfra import context
@@ -18,6 +17,7 @@ from mailproxy.meaning import ROUTED, is_accepted
 from mailproxy.model import DesiredState
 from mailproxy.names import domain_name
 from mailproxy.observed import ObservedState, Unread
+from mailproxy.once import Once
 from mailproxy.plan import EDITED, Plan, planned
 from mailproxy.program import expectation
 from mailproxy.reading import Reading
@@ -104,7 +104,7 @@ def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
             yield f"behind what is declared: {', '.join(behind)}"
         changed = {change.desired.name for change in outcome.files}
         yield from (f"stale table: {index.reason}" for index in outcome.indexes if index.table not in changed)
-        if outcome.service.action in ("reload", "restart") and not outcome.files:
+        if outcome.service.action in ("reload", "restart") and not outcome.files and not outcome.indexes:
             yield f"{outcome.service.action} pending: {outcome.service.reason}"
     if observed.lock is not None:
         yield f"locked by {observed.lock.holder}"
@@ -134,7 +134,7 @@ class _Ledger:
         self.desired = declared(state.inventory, self.reading.hosts).desired
 
 
-_ledgers: WeakKeyDictionary[State, _Ledger] = WeakKeyDictionary()
+_ledgers: Once[_Ledger] = Once()
 
 
 def status(domain: str = "", **unknown: object) -> None:
@@ -149,9 +149,7 @@ def status(domain: str = "", **unknown: object) -> None:
     except ValueError as error:
         raise StopError(f"domain={domain}: {error}; nothing was read") from None
     state = context.state
-    if state not in _ledgers:
-        _ledgers[state] = _Ledger(state)
-    ledger = _ledgers[state]
+    ledger = _ledgers.get(state, lambda: _Ledger(state))
     name = context.host.name
     ledger.reading.read(context.host, expectation(ledger.desired[name], with_queue=True))
     if not ledger.reading.is_complete:

@@ -9,7 +9,6 @@ from pyinfra.api import FactBase, Host, State
 from pyinfra.api.facts import get_fact
 
 from mailproxy.bare import Survey
-from mailproxy.connecting import refuse_lost_keys
 from mailproxy.declaration import config_directory
 from mailproxy.facts import Installation, MailService, Observation
 from mailproxy.observed import ObservedState, Unread
@@ -27,9 +26,8 @@ class Reading:
 
     def __init__(self, state: State):
         refuse_what_is_seen(state)
-        refuse_unsafe_connections(state)
         self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
-        refuse_lost_keys(self.hosts)
+        refuse_unsafe_connections(self.hosts)
         active = set(state.inventory.get_active_hosts())
         self._found: dict[str, ObservedState | Unread] = {
             host.name: Unread("it could not be connected to") for host in self.hosts if host not in active

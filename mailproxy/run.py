@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import click
-import gevent.lock
 from pyinfra.api import Host, Inventory, State
 
 from mailproxy.as_html import as_html, problem_as_html
@@ -25,6 +23,7 @@ from mailproxy.goal import Declared, Goal
 from mailproxy.group_data import groups_of
 from mailproxy.holder import is_stale, this_process
 from mailproxy.observed import ObservedState, Unread
+from mailproxy.once import Once
 from mailproxy.options import Options, options
 from mailproxy.places import named_folders
 from mailproxy.plan import Plan
@@ -33,9 +32,6 @@ from mailproxy.reading import Reading
 from mailproxy.review import Outcome, Review, review
 from mailproxy.rollout import Progress, Wave, waves
 from mailproxy.stop import StopError
-
-_runs: WeakKeyDictionary[State, "Run"] = WeakKeyDictionary()
-_making = gevent.lock.RLock()
 
 _VIEWS: Mapping[str, Callable[[Review], str]] = {".md": as_markdown, ".html": as_html, ".json": as_json}
 _PROBLEM_VIEWS: Mapping[str, Callable[[str], str]] = {
@@ -174,13 +170,12 @@ class Run:
         return isinstance(outcome, Plan) and not outcome.is_empty
 
 
+_runs: Once[Run] = Once()
+
+
 def run_of(state: State, make_goal: Callable[[Inventory, Sequence[Host]], Goal] = Declared) -> Run:
     """Return the run of a pyinfra state; the first call says what it is for, checks what is declared, and may raise."""
-    # The first one may wait for the DNS, and meanwhile pyinfra goes on with other hosts: these are to wait for its run.
-    with _making:
-        if state not in _runs:
-            _runs[state] = Run(state, make_goal)
-        return _runs[state]
+    return _runs.get(state, lambda: Run(state, make_goal))
 
 
 def _options(state: State) -> Options:

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from weakref import WeakKeyDictionary
 
 import click
 from pyinfra import context
@@ -15,6 +14,7 @@ from mailproxy.changes import difference
 from mailproxy.declaration import declared
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import ObservedState, Unread
+from mailproxy.once import Once
 from mailproxy.options import PASS
 from mailproxy.plan import queries_of
 from mailproxy.probe import Outcome, Probes, Verdict, all_probes, hop_outcomes, verdict
@@ -91,7 +91,7 @@ def _asked_for(asked: Probes, domains: int) -> str:
     return f"{len(asked.accepted)} of {domains} domains, a foreign one, {hops}{starttls}"
 
 
-_verifications: WeakKeyDictionary[State, _Verification] = WeakKeyDictionary()
+_verifications: Once[_Verification] = Once()
 
 
 def verify(domains: object = DOMAINS, inconclusive: object = None, **unknown: object) -> None:
@@ -108,9 +108,7 @@ def verify(domains: object = DOMAINS, inconclusive: object = None, **unknown: ob
     if inconclusive not in (None, PASS):
         raise StopError(f"inconclusive={inconclusive}: expected {PASS}; nothing was asked")
     state = context.state
-    if state not in _verifications:
-        _verifications[state] = _Verification(state)
-    verification = _verifications[state]
+    verification = _verifications.get(state, lambda: _Verification(state))
     verification.verify(context.host, domains if isinstance(domains, int) else None)
     if verification.reading.is_complete and len(verification.verified) == _read(verification):
         _conclude(verification, passes_inconclusive=inconclusive == PASS)

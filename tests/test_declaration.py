@@ -6,14 +6,12 @@ from typing import Any
 import pytest
 from pyinfra.api import Inventory
 
-from mailproxy.connecting import refuse_lost_keys
 from mailproxy.declaration import DeclarationError, declared, declared_rollout, source_of
 from mailproxy.goal import Declared
 from mailproxy.group_data import nearer
 from mailproxy.mail_exchangers import mail_hosts
 from mailproxy.plan import Plan
 from mailproxy.rollout import Rollout
-from mailproxy.stop import StopError
 from tests.name_server import name_server
 from tests.states import GUIDE, observed
 
@@ -267,13 +265,3 @@ def test_a_host_that_is_not_in_the_run_is_one_of_the_fleet_all_the_same() -> Non
         declared(fleet, [fleet.get_host("mx1.example.com")])
     assert "has 1 problem;" in str(raised.value)
     assert "is mx2.example.com, a host of this fleet: a loop" in str(raised.value)
-
-
-def test_host_keys_that_are_not_read_to_their_end_stop_a_run_wherever_it_is_started(tmp_path: Path) -> None:
-    keys = tmp_path / "known_hosts"
-    keys.write_text("@cert-authority * ssh-rsa AAAA\n")
-    fleet = inventory({"mx1.example.com": {"ssh_known_hosts_file": str(keys)}})
-    with pytest.raises(StopError) as raised:
-        refuse_lost_keys(fleet)
-    assert f"{keys}:1: ssh_known_hosts_file = '@cert-authority * ssh-rsa AAAA'" in str(raised.value)
-    assert "nothing was touched" in str(raised.value)

@@ -13,7 +13,7 @@ LINE = f"192.0.2.1 ssh-ed25519 {KEY}"
 
 def told(file: Path, *reached: Reached) -> list[tuple[str, str, bool]]:
     """Return place, text and whether it is a warning of what is found for hosts, by default one at 192.0.2.1."""
-    hosts = reached or (Reached("192.0.2.1", 22, str(file), True, True),)
+    hosts = reached or (Reached("192.0.2.1", 22, (str(file),), True, True),)
     found = problems_of_known_hosts({f"mx{number}.example.com": one for number, one in enumerate(hosts, start=1)})
     return [(one.place, str(one.problem), one.is_warning) for one in found]
 
@@ -55,21 +55,21 @@ def test_a_good_file_is_taken_in_every_form_that_counts(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     hashed = HostKeys.hash_host("192.0.2.2")
     file.write_text(f"# keys\n{LINE} a comment\n{hashed} ssh-ed25519 {KEY}\n[192.0.2.3]:2222 ssh-ed25519 {KEY}\n")
-    reached = [Reached(f"192.0.2.{number}", 22, str(file), True, True) for number in (1, 2)]
-    assert told(file, *reached, Reached("192.0.2.3", 2222, str(file), True, True)) == []
+    reached = [Reached(f"192.0.2.{number}", 22, (str(file),), True, True) for number in (1, 2)]
+    assert told(file, *reached, Reached("192.0.2.3", 2222, (str(file),), True, True)) == []
 
 
 def test_a_host_without_a_line_is_told_with_what_prints_its_keys(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"{LINE}\n")
-    ((_, text, is_warning),) = told(file, Reached("192.0.2.1", 2222, str(file), True, True))
+    ((_, text, is_warning),) = told(file, Reached("192.0.2.1", 2222, (str(file),), True, True))
     assert "has no line for [192.0.2.1]:2222, at which mx1.example.com is reached" in text
     assert "ssh-keyscan -p 2222 192.0.2.1 prints its keys" in text
     assert is_warning
 
 
 def test_a_file_that_is_not_there_is_told_once_for_all_hosts(tmp_path: Path) -> None:
-    reached = Reached("192.0.2.1", 22, str(tmp_path / "none"), True, True)
+    reached = Reached("192.0.2.1", 22, (str(tmp_path / "none"),), True, True)
     ((_, text, is_warning),) = told(tmp_path, reached, reached)
     assert "there is no such file, or it cannot be read, so no host is known" in text
     assert is_warning
@@ -78,6 +78,6 @@ def test_a_file_that_is_not_there_is_told_once_for_all_hosts(tmp_path: Path) -> 
 def test_letting_in_whoever_answers_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"{LINE}\n")
-    ((_, text, is_warning),) = told(file, Reached("192.0.2.1", 22, str(file), True, False))
+    ((_, text, is_warning),) = told(file, Reached("192.0.2.1", 22, (str(file),), True, False))
     assert "ssh_strict_host_key_checking = not 'yes': lets hosts in that nobody knows" in text
     assert is_warning

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyinfra.api import Config, Inventory, State
+from pyinfra.api import Config, Host, Inventory, State
 from pyinfra.connectors.ssh import SSHConnector
 
+from mailproxy.known_hosts import problems_of_known_hosts
 from mailproxy.privilege import left_to_us, refuse_what_is_seen, sudo_password
 from mailproxy.program import LOADER, PROGRAMS, command, parts, sent
-from mailproxy.ssh import refuse_unsafe_connections
+from mailproxy.ssh import reached, refuse_unsafe_connections
 from mailproxy.stop import StopError
 from tests.recipes import DOAS, SUDOERS, SUDOERS_WITH_PASSWORD
 
@@ -110,9 +111,13 @@ def test_a_password_that_others_would_see_is_refused(
     assert "HUNTER" not in raised.value.message
 
 
+def hosts(run: State) -> tuple[Host, ...]:
+    return tuple(run.inventory)
+
+
 def refusal(**data: Any) -> str:
     with pytest.raises(StopError) as raised:
-        refuse_unsafe_connections(state(data))
+        refuse_unsafe_connections(hosts(state(data)))
     return " ".join(raised.value.message.split())
 
 
@@ -121,7 +126,7 @@ def test_an_inventory_that_says_nothing_of_host_keys_is_refused_with_what_to_say
     assert 'ssh_strict_host_key_checking is not set, so unknown keys are accepted; expected "yes"' in said
     assert "ssh_known_hosts_file is not set, so your own known_hosts counts" in said
     assert said.count("[mx1.example.com, mx2.example.com]") == 2
-    refuse_unsafe_connections(state({**SAFE, "ssh_config_file": "/nonexistent"}))
+    refuse_unsafe_connections(hosts(state({**SAFE, "ssh_config_file": "/nonexistent"})))
 
 
 def test_agent_forwarding_is_refused_on_hosts_and_on_the_way_to_them(tmp_path: Path) -> None:
@@ -130,7 +135,7 @@ def test_agent_forwarding_is_refused_on_hosts_and_on_the_way_to_them(tmp_path: P
     # Of the host itself: pyinfra's ssh_forward_agent, which is off, wins over it.
     config.write_text("Host mx?.example.com\n ForwardAgent yes\n")
     run_of_two = state({**SAFE, "ssh_config_file": str(config)})
-    refuse_unsafe_connections(run_of_two)
+    refuse_unsafe_connections(hosts(run_of_two))
     for host in run_of_two.inventory:
         assert isinstance(host.connector, SSHConnector)
         assert host.connector.make_paramiko_kwargs()["_pyinfra_ssh_forward_agent"] is False
@@ -148,7 +153,32 @@ def test_a_jump_host_with_its_own_keys_known_is_fine(tmp_path: Path) -> None:
         "Host gate\n StrictHostKeyChecking yes\n UserKnownHostsFile inventories/known_hosts\n IdentityFile ~/.ssh/%l\n"
         "Host mx?.example.com\n ProxyJump gate\n"
     )
-    refuse_unsafe_connections(state({**SAFE, "ssh_config_file": str(config)}))
+    refuse_unsafe_connections(hosts(state({**SAFE, "ssh_config_file": str(config)})))
+
+
+def test_host_keys_that_are_not_read_to_their_end_stop_a_run_with_all_else_that_is_unsafe(tmp_path: Path) -> None:
+    keys = tmp_path / "known_hosts"
+    keys.write_text("@cert-authority * ssh-rsa AAAA\n")
+    said = refusal(ssh_known_hosts_file=str(keys))
+    assert f"{keys}:1: ssh_known_hosts_file = '@cert-authority * ssh-rsa AAAA'" in said
+    assert "ssh_strict_host_key_checking is not set" in said
+    assert "nothing was touched" in said
+
+
+def test_ssh_config_says_where_a_host_is_and_all_files_that_it_may_be_known_by(tmp_path: Path) -> None:
+    config = tmp_path / "ssh_config"
+    config.write_text(
+        "Host mx?.example.com\n HostName %h.internal\n Port 2222\n"
+        f" UserKnownHostsFile {tmp_path}/first {tmp_path}/second\n"
+    )
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGm7bXvTnHHBHvIQ0gBvOHp8v1Jrbj0m9sW1v3rUqk2F"
+    (tmp_path / "first").write_text(f"192.0.2.1 {key}\n")
+    (tmp_path / "second").write_text(f"[mx1.example.com.internal]:2222 {key}\n")
+    fleet = hosts(state({"ssh_strict_host_key_checking": "yes", "ssh_config_file": str(config)}))
+    refuse_unsafe_connections(fleet)
+    ((said, known_not),) = [(str(one.problem), one.hosts) for one in problems_of_known_hosts(reached(fleet))]
+    assert "has no line for [mx2.example.com.internal]:2222, at which mx2.example.com is reached" in said
+    assert known_not == ("mx2.example.com",)
 
 
 def test_a_password_is_printed_by_the_shell_itself_and_so_in_no_arguments(shell: list[str]) -> None:
