@@ -1,5 +1,6 @@
 """Mistakes in a declaration reach no host: all of them are told at once, before anything is sent."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,3 +143,20 @@ def test_an_inventory_stops_a_run_before_it_connects_where_host_keys_would_be_lo
     assert f"{keys}:2: ssh_known_hosts_file = '@revoked * ssh-rsa AAAA': @revoked is not understood" in result.log
     assert "Connecting" not in result.log
     assert "Traceback" not in result.everything
+
+
+def test_a_name_server_that_does_not_answer_leaves_a_run_one_run(controller: Controller, tmp_path: Path) -> None:
+    # Nobody in the lab has this address. While the first host of a run waits for it, pyinfra goes on with the others.
+    nowhere = tmp_path / "resolv.conf"
+    nowhere.write_text("nameserver 10.1.0.250\n")
+    waiting = f'mount --bind {nowhere} /etc/resolv.conf && exec "$0" "$@"'
+    controller.pyinfra = ("unshare", "--mount", "sh", "-c", waiting, *controller.pyinfra)
+    controller.declare(relay_domains={"example.com": "smtp:inside.example"})
+    review = controller.roll_out().review
+    assert review.count("3 hosts: 3 to change") == 1, review
+    assert all(
+        (host.configuration / "relaydomains").read_text().endswith("\nexample.com\n") for host in controller.fleet.hosts
+    )
+    for call in ("mailproxy.status", "mailproxy.verify"):
+        result = controller.call(call, "--json")
+        assert {row["host"] for row in json.loads(result.review)} == {host.name for host in controller.fleet.hosts}
