@@ -195,6 +195,13 @@ def assert_mail_flows(fleet: Fleet, host: Host, domain: str) -> None:
     assert arrived(fleet, subject, f"user@{domain}"), host.run(["tail", "-n", "30", "/var/log/mail.log"]).stdout
 
 
+def write(host: Host, path: str, text: str, mode: int) -> None:
+    """Write a file on a host."""
+    file = host.root / path.lstrip("/")
+    file.write_text(text)
+    file.chmod(mode)
+
+
 @contextlib.contextmanager
 def replaced(host: Host, program: str, script: str) -> Iterator[None]:
     """Put a shell script in the place of a program of a host, given by its path on Debian; "$real" in it is the program

@@ -14,7 +14,16 @@ from lab.fleet import Fleet
 from lab.hosts import Host
 from lab.root import BARE, DEBIAN12
 from tests.fleet.conftest import administrator, lab_name
-from tests.fleet.controller import AT_REST, Controller, assert_mail_flows, private_names, replaced, wait_until_idle
+from tests.fleet.controller import (
+    AT_REST,
+    Controller,
+    assert_mail_flows,
+    private_names,
+    replaced,
+    wait_until_idle,
+    write,
+)
+from tests.recipes import SUDOERS
 
 POLICY = "/usr/sbin/policy-rc.d"
 GREETING = "mx1.lab.test ESMTP as declared"
@@ -22,10 +31,16 @@ GREETING = "mx1.lab.test ESMTP as declared"
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[Controller]:
-    """The administrator of a bare host and one with Postfix, who has declared the guide's proxy."""
+    """The administrator of a bare host and one with Postfix, who has declared the guide's proxy.
+
+    On both the user deploy may do what docs/ssh.md has it do, and nothing more.
+    """
     name = lab_name("bootstrap")
     try:
         controller = administrator(lab.up([BARE, DEBIAN12], name), tmp_path)
+        for host in controller.fleet.hosts:
+            host.run(["rm", "/etc/sudoers.d/deploy"])
+            write(host, "/etc/sudoers.d/mailproxy", SUDOERS, 0o440)
         controller.declare(main_cf={"smtpd_banner": "$myhostname ESMTP as declared"})
         yield controller
     finally:

@@ -16,7 +16,18 @@ from lab.fleet import Fleet
 from lab.hosts import Host
 from mailproxy.render import FILES
 from tests.fleet.conftest import GUIDE
-from tests.fleet.controller import AT_REST, PYINFRA, REPOSITORY, Controller, live, private_names, replaced, send, tree
+from tests.fleet.controller import (
+    AT_REST,
+    PYINFRA,
+    REPOSITORY,
+    Controller,
+    live,
+    private_names,
+    replaced,
+    send,
+    tree,
+    write,
+)
 from tests.recipes import DOAS, SUDOERS, SUDOERS_WITH_PASSWORD
 
 PASSWORD = "Corr%ct \\horse 'battery"
@@ -82,12 +93,6 @@ class Accounts:
 
 
 SSHD = ("ipproto", "tcp", "sport", "22")
-
-
-def write(host: Host, path: str, text: str, mode: int) -> None:
-    file = host.root / path.lstrip("/")
-    file.write_text(text)
-    file.chmod(mode)
 
 
 @pytest.fixture
