@@ -13,6 +13,9 @@ from mailproxy.problem import Problem, refuse_unless
 _TARGET = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ESCAPED = re.compile(r"\\.")
+# Postfix puts a blank between quotes and what stands beside them, which then are two addresses (tok822_parse.c).
+_WHOLE = re.compile(r'(?:\||:include:)?"(?:[^"\\]|\\.)*"|[^"]*')
+_LITERAL = re.compile(r"\[[^\[\]]+\]")
 # What local(8) runs, appends to, or reads further targets from; it looks at a target without quotes and backslashes.
 _PROGRAM = ("|", "/", ":include:")
 _NOWHERE = "/dev/null"
@@ -108,20 +111,22 @@ def _domains(aliases: Entries) -> frozenset[str]:
 def _check(target: str) -> None:
     outside = _QUOTED.sub("", target)
     refuse_unless("\\" not in outside, "expected no \\ outside of quotes")
-    refuse_unless('""' not in _ESCAPED.sub("", target), f"expected one quoted part and text in it, found {target!r}")
+    refuse_unless('""' not in _ESCAPED.sub("", target), f"expected text between the quotes of {target!r}")
     escaped = _ESCAPED.findall(target)
     refuse_unless(set(escaped) <= {'\\"', "\\\\"}, f"expected \\ before a quote or a \\ only, found {target!r}")
+    name, at, domain = target.rpartition("@") if "@" in outside else (target, "", "")
+    is_whole = bool(_WHOLE.fullmatch(name)) and '"' not in domain
+    refuse_unless(is_whole, f"expected quotes around all of a name or around none of it, found {target!r}")
     if is_program(target):
         is_plain = not re.search(r"[\s<>();\[\]]", outside)
         refuse_unless(is_plain, f"expected quotes around {target}, as there are blanks or brackets in it")
         return
     refuse_unless(not re.search(r"\s", outside), f"expected a comma between targets, found {target!r}")
     refuse_unless(not re.search(r"[<>();:\[\]]", outside.partition("@")[0]), f"expected an address alone: {target!r}")
-    name, at, domain = target.rpartition("@")
     if at:
         refuse_unless(bool(name) and "@" not in _QUOTED.sub("", name), f"expected one name before the @ of {target!r}")
         try:
-            _ = domain.startswith("[") or domain_name(domain)
+            _ = _LITERAL.fullmatch(domain) or domain_name(domain)
         except ValueError as error:
             raise ValueError(f"{error}, behind the @ of {target!r}") from None
 

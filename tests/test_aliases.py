@@ -46,6 +46,10 @@ def test_a_command_or_a_file_is_one_in_every_spelling(target: str) -> None:
         ("@example.com", "expected one name before the @"),
         ("bob@", "behind the @ of 'bob@'"),
         ("bob@exa$mple.com", "behind the @ of"),
+        ('$"a b"@example.com', "expected quotes around all of a name or around none of it"),
+        ('"a b"?@example.com', "expected quotes around all of a name or around none of it"),
+        ('bob@"example.com"', "expected quotes around all of a name or around none of it"),
+        ("bob@[192.0.2.1]x", "behind the @ of 'bob@[192.0.2.1]x'"),
         ("|/bin/cat -n", "expected quotes around |/bin/cat -n, as there are blanks or brackets in it"),
     ],
 )

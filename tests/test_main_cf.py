@@ -52,6 +52,9 @@ def warnings(main_cf: dict[str, Any], **keys: Any) -> list[str]:
         ({"smtp_tls_security_level": "verified"}, "fingerprint, verify or secure"),
         ({"postscreen_greet_action": "deny"}, "expected ignore, enforce or drop"),
         ({"smtpd_banner": "$myhostnme ESMTP"}, "refers to $myhostnme, which is no parameter and reads as nothing; did"),
+        ({"smtpd_banner": "${{7*7}}"}, "holds '${{7*7}}', which is no reference to a parameter"),
+        ({"smtpd_banner": "${{a} == b}"}, "holds '${{a} == b}', which is no reference to a parameter"),
+        ({"smtpd_banner": "${stress?{a} b}"}, "holds '${stress?{a} b}', which is no reference to a parameter"),
         ({"smtpd_banner": "${mail_nam}"}, "did you mean $mail_name?"),
         (
             {"limit": "x", "default_process_limit": "$limit"},
