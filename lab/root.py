@@ -60,7 +60,7 @@ class Kind:
 PACKAGES = (
     *("openssh-server", "postfix", "postfix-lmdb", "postfix-cdb", "sudo", "iproute2", "tini", "busybox", "procps"),
     # The programs under files/ are run under it as well, as they would be on OpenBSD.
-    *("mksh", "libfaketime"),
+    *("mksh", "libfaketime", "ssl-cert"),
 )
 DEBIAN11 = Kind("debian11", suite="bullseye", packages=PACKAGES, files=("host-boot",))
 # What those need that are made of it comes along: it changes nothing on a Debian that has its own awk and no doas.conf.

@@ -1,7 +1,6 @@
 """A lab of three hosts for the fleet tests of each worker; made anew after a test that failed on it.
 
-They are of the kinds that a module names in KINDS, by default all of Debian 12: a module with the right names sees how
-the same is done on another system.
+They are of the kinds that a module names in KINDS, by default of Debian 11, 12 and 13.
 """
 
 import concurrent.futures
@@ -15,11 +14,11 @@ import pytest
 
 from lab import fleet as lab
 from lab.fleet import Fleet
-from lab.root import DEBIAN12, Kind
+from lab.root import DEBIAN11, DEBIAN12, DEBIAN13, Kind
 from tests.fleet.controller import TRUSTED, Controller
 from tests.fleet.saved import Saved, save
 
-STANDARD = (DEBIAN12, DEBIAN12, DEBIAN12)
+STANDARD = (DEBIAN11, DEBIAN12, DEBIAN13)
 GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}
 
 spoilt = pytest.StashKey[bool]()

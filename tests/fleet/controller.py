@@ -209,6 +209,9 @@ def replaced(host: Host, program: str, script: str) -> Iterator[None]:
     place = Path(program)
     if place.name.startswith("post"):
         place = Path(host.kind.commands) / place.name
+    if not (host.root / str(place).lstrip("/")).exists():
+        # Where /bin is not yet a link to /usr/bin.
+        place = Path("/bin") / place.name
     real = place.parent / ".real" / place.name
     path, aside = (host.root / str(each).lstrip("/") for each in (place, real))
     aside.parent.mkdir(exist_ok=True)

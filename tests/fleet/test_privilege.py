@@ -14,6 +14,7 @@ import pytest
 
 from lab.fleet import Fleet
 from lab.hosts import Host
+from lab.root import DEBIAN11, DEBIAN12, DEBIAN13
 from mailproxy.render import FILES
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
@@ -30,11 +31,16 @@ from tests.fleet.controller import (
 )
 from tests.recipes import DOAS, SUDOERS, SUDOERS_WITH_PASSWORD
 
+# mx3 has doas.
+KINDS = (DEBIAN13, DEBIAN11, DEBIAN12)
 PASSWORD = "Corr%ct \\horse 'battery"
 DIRECTORY = "/etc/postfix"
 LOG = "/var/log/mail.log"
-# What an honest Postfix, syslogd and sshd write whatever we do.
-THEIRS = ("/var/spool/postfix/", "/var/lib/postfix/", "/var/log/", "/proc/", "/dev/", "/sys/", "/run/motd.dynamic")
+# What an honest Postfix, syslogd and sshd write whatever we do, and a sudo that asks for a password the first time.
+THEIRS = (
+    *("/var/spool/postfix/", "/var/lib/postfix/", "/var/log/", "/proc/", "/dev/", "/sys/", "/run/motd.dynamic"),
+    "/var/lib/sudo/lectured/",
+)
 
 
 class Accounts:

@@ -44,7 +44,8 @@ def test_no_message_is_ever_sent_to_prove_a_change(controller: Controller) -> No
     for host in controller.fleet.hosts:
         log = log_of(host)
         assert "postmaster@mailproxy-probe.invalid" in log
-        assert "postfix/cleanup" not in log
+        # From Postfix 3.10 on it is said of a message that never began.
+        assert not re.search(r"postfix/cleanup.*(?<!removed \(canceled\))$", log, re.MULTILINE)
     assert len(controller.fleet.messages()) == before
 
 
@@ -83,7 +84,7 @@ def test_a_postfix_without_a_client_of_its_own_asks_by_netcat_or_says_that_it_ca
         controller.declare(relay_domains={**GUIDE, "refused.example": REFUSING, "named.example": "smtp:mail.example"})
         unasked = f"[{canary.name}] warning: next hop [10.1.0.2]:9 was not asked: this host has neither"
         assert unasked in controller.roll_out("--limit", canary.name).log
-        canary.run(["ln", "-s", "/usr/bin/busybox", "/usr/local/bin/nc"])
+        canary.run(["sh", "-c", 'ln -s "$(command -v busybox)" /usr/local/bin/nc'])
         controller.declare(relay_domains={**GUIDE, "answers.example": "smtp:[10.1.0.2]:2525"})
         assert "next hop" not in controller.roll_out("--limit", canary.name).log
         controller.declare(relay_domains={**GUIDE, "refused.example": REFUSING, "named.example": "smtp:mail.example"})
