@@ -10,14 +10,22 @@ from lab.hosts import Host
 from tests.fleet.controller import Controller, Result, private_names, tree
 
 HOP = "smtp:[10.1.0.2]"
+RELAY, SAFE = "smtpd_relay_restrictions", "permit_mynetworks, reject_unauth_destination"
+
+
+ONE_HOST = "mx2.lab.test"
 
 
 class Mistake(NamedTuple):
-    """A key of group_data, an entry of it or the whole as somebody got it wrong, and what is told of that."""
+    """A key of group_data, an entry of it or the whole as somebody got it wrong, and what is told of that.
+
+    Also the name of the file in group_data where they did.
+    """
 
     key: str
     wrong: Any
     told: str
+    file: str = "all"
 
 
 MISTAKES = [
@@ -44,18 +52,36 @@ MISTAKES = [
     Mistake("aliases", {"loop": "pool", "pool": "loop"}, "leads back to loop"),
     Mistake("aliases", {"prog": "|/bin/cat"}, "if that is meant: alias_programs = ['prog']"),
     Mistake("aliases", {"postmaster": "/dev/null"}, "mail for postmaster is thrown away"),
+    Mistake("aliases", {"remark": "bob # gone"}, "expected no #: aliases(5) knows no comment behind a value"),
+    Mistake("aliases", {"a\nroot": "bob"}, "holds the control character '\\n'; expected one line of text"),
+    Mistake("main_cf", {"message_size-limit": 1}, "is no parameter of Postfix; declare message_size_limit instead"),
+    Mistake("main_cf", {"smtpd_baner": "x"}, "is no parameter of Postfix; did you mean smtpd_banner?"),
+    Mistake("main_cf", {"mynetworks": "10.0.0.0/8"}, "is set by mailproxy; declare mynetworks instead"),
+    Mistake("main_cf", {"disable_vrfy_command": "maybe"}, "expected yes or no"),
+    Mistake("main_cf", {"default_process_limit": "many"}, "= 'many': expected a number"),
+    Mistake("main_cf", {"maximal_queue_lifetime": "5 days"}, "expected a time such as 5d"),
+    Mistake("main_cf", {"virtual_mailbox_limit": "20M"}, "expected a number of bytes"),
+    Mistake("main_cf", {"mailbox_size_limit": 1000}, "is below message_size_limit = 20480000"),
+    Mistake("main_cf", {"smtpd_banner": "hello\nmynetworks = 0.0.0.0/0"}, "'hello\\nmynetworks"),
+    Mistake("main_cf", {"smtpd_reject_footer": "a\0"}, "holds the control character '\\x00'"),
+    Mistake("main_cf", {"mail_name": "$mail_nam"}, "did you mean $mail_name?"),
+    Mistake(
+        "main_cf", {"smtpd_helo_restrictions": "reject_unkown_helo_hostname"}, "did you mean reject_unknown_helo_h"
+    ),
+    Mistake("main_cf", {RELAY: f"permit, {SAFE}"}, "is an open relay: permit in smtpd_relay_restrictions comes before"),
+    Mistake("main_cf", {RELAY: "permit_mynetworks"}, "has no rule that refuses strangers", ONE_HOST),
     Mistake("relay_domain", {}, "no such key; did you mean relay_domains?"),
     Mistake("rollout", {"waves": ["canery"]}, "wave 'canery': expected a group of the inventory"),
 ]
 
 
-def everything_wrong() -> dict[str, Any]:
-    """Return one declaration with all mistakes."""
+def everything_wrong(file: str) -> dict[str, Any]:
+    """Return one declaration with all mistakes of a file."""
     declared: dict[str, Any] = {}
-    for key, wrong, _ in MISTAKES:
-        if isinstance(wrong, dict):
+    for key, wrong, _, where in MISTAKES:
+        if where == file and isinstance(wrong, dict):
             declared.setdefault(key, {}).update(wrong)
-        else:
+        elif where == file:
             declared.setdefault(key, []).extend(wrong)
     return declared
 
@@ -81,9 +107,11 @@ def ended(request: pytest.FixtureRequest, _kept: list[Ended]) -> Ended:
         controller: Controller = request.getfixturevalue("controller")
         hosts = controller.fleet.hosts
         before = list(map(_seen, hosts))
-        controller.declare(**everything_wrong())
+        controller.declare(**everything_wrong("all"))
+        (main_cf,) = everything_wrong(ONE_HOST).values()
+        (controller.group_data / f"{ONE_HOST}.py").write_text(f"main_cf = {main_cf!r}\n")
         result = controller.run("-y")
-        _kept.append(Ended(result, controller.group_data / "all.py", before, list(map(_seen, hosts))))
+        _kept.append(Ended(result, controller.group_data, before, list(map(_seen, hosts))))
     return _kept[0]
 
 
@@ -95,7 +123,7 @@ def _seen(host: Host) -> tuple[str, set[str]]:
 def test_a_mistake_is_told_with_all_the_others(ended: Ended, mistake: Mistake) -> None:
     lines = [line for line in ended.result.log.splitlines() if mistake.told in line]
     assert lines, ended.result.log
-    assert f"{ended.declared}:" in lines[0]
+    assert f"{ended.declared / mistake.file}.py:" in lines[0]
     assert f": {mistake.key}" in lines[0]
 
 
@@ -104,6 +132,23 @@ def test_no_host_was_touched(ended: Ended) -> None:
     assert "problems; nothing was touched on any host" in ended.result.log
     assert "Traceback" not in ended.result.everything
     assert ended.after == ended.before
+
+
+def test_an_inventory_that_names_a_host_twice_or_not_in_full_is_refused(controller: Controller, tmp_path: Path) -> None:
+    fleet = controller.fleet
+    before = list(map(_seen, fleet.hosts))
+    data = {"ssh_user": "root", "ssh_key": str(fleet.ssh_key), "ssh_known_hosts_file": str(fleet.known_hosts)}
+    address = {"ssh_hostname": fleet.hosts[0].address}
+    hosts = [("mx1.lab.test", address), ("MX1.lab.test.", address), ("mx2", {"ssh_hostname": fleet.hosts[1].address})]
+    controller.inventory = str(tmp_path / "twice.py")
+    (tmp_path / "twice.py").write_text(f"proxies = ({hosts!r}, {data!r})\n")
+    result = controller.run("-y")
+    assert result.status == 1
+    assert "twice.py:1: inventory = 'MX1.lab.test.': is 'mx1.lab.test' in another spelling" in result.log
+    assert f"ssh_hostname = '{fleet.hosts[0].address}': is the address of mx1.lab.test too" in result.log
+    assert "myhostname = 'mx2': expected a fully qualified name such as mx1.example.com" in result.log
+    assert "Traceback" not in result.everything
+    assert list(map(_seen, fleet.hosts)) == before
 
 
 def test_warnings_stand_in_the_review_also_of_hosts_that_are_as_declared(controller: Controller) -> None:
