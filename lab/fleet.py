@@ -20,7 +20,7 @@ from pathlib import Path
 from lab import hosts
 from lab.hosts import Host
 from lab.machine import LabError, kill_bearing, locked, network_of, uninterrupted
-from lab.root import DEBIAN12, KINDS, LAB, Kind, cached_roots
+from lab.root import DEBIAN12, KNOWN, LAB, Kind, cached_roots
 
 DOMAIN = "lab.test"
 MAIL_SERVER_NAME = "mail.internal.test"
@@ -71,7 +71,7 @@ class Fleet:
         return cls(
             directory=directory,
             hosts=tuple(
-                Host(host["name"], host["address"], host["internal_address"], directory, KINDS[host["kind"]])
+                Host(host["name"], host["address"], host["internal_address"], directory, KNOWN[host["kind"]])
                 for host in state["hosts"]
             ),
             mail_server=Host(mail["name"], mail["address"], mail["address"], directory),

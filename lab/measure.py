@@ -1,179 +1,133 @@
-"""lab/bench: what a run over a fleet costs, for pyinfra itself (the floor), a textbook deploy and ours."""
+"""lab/bench: what a run over a fleet costs, for pyinfra itself (the floor), a textbook deploy, ours, and Ansible."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
-import smtplib
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from lab.costs import FLOOR, TASKS, TOOLS, Cost, Costs, tables
+from lab import playbook
+from lab.contenders import Ansible, Contender, Pyinfra, pyinfra
+from lab.costs import FLOOR, OURS, TASKS, TEXTBOOK, Costs, absolute, notes, tables
 from lab.fleet import Fleet
-from lab.hosts import MAX_HOSTS, Host, controller_pid
-from lab.machine import LabError
-from lab.trial import DEPLOYS, NEXT_HOP, ROOT, alone, ended, ended_with_us, fresh_lab, group_data, up_to
+from lab.goals import MORE_DOMAINS, MORE_HOSTS, goals, goals_table
+from lab.hosts import MAX_HOSTS
+from lab.outcome import comparison, configuration
+from lab.trial import NEXT_HOP, alone, ended, fresh_lab, up_to
 
 NAME = "bench"
 MAX_DOMAINS = 90_000
 MAX_REPEAT = 100
-ARRIVAL_TIMEOUT = 20  # seconds
-
-# What each tool's user types to see the change.
-REVIEWS = {"textbook": ("--dry", "--diff"), "ours": ("--dry",)}
+# Hosts, domains and repetitions, unless told otherwise.
+USUAL = (20, 1000, 3)
+FOR_GOALS = (100, 10_000, 5)
+# How many hosts Ansible works on at once; its own default, 5, is for small machines and few hosts.
+FORKS = (20, 50)
 
 DESCRIPTION = """\
 Compare, in a lab of its own that is gone afterwards: connecting and running "true" through pyinfra (the floor);
-a deploy of the same five files as pyinfra's documentation would have it (lab/textbook); ours. Each with nothing
-to do, as a dry run of one domain added, and with that change applied. Prints Markdown tables: the medians, and
-their ratios. Needs Linux and root, as the lab does."""
+a deploy of the same five files as pyinfra's documentation would have it (lab/textbook); ours; and Ansible, if asked
+for. Each with nothing to do, as a dry run of one domain added, and with that change applied. Prints Markdown tables:
+the medians, and their ratios. Needs Linux and root, as the lab does."""
 
 
-class Bench:
-    """A fleet that is up, and a folder of group_data for it."""
+@dataclass
+class Size:
+    """How many hosts and domains are measured, how often; what that has cost, and led to."""
 
-    def __init__(self, lab: Fleet, data: Path):
-        self.lab, self.data = lab, data
+    hosts: int
+    domains: int
+    repeat: int
+    costs: Costs = field(default_factory=Costs)
+    found: dict[str, set[str]] = field(default_factory=dict)
+    postfix: str = ""
 
-    def declare(self, domains: int) -> str:
-        """Declare that many relay domains and return the last one."""
-        names = [f"customer-{number:05}.example" for number in range(1, domains + 1)]
-        (self.data / "all.py").write_text(group_data(dict.fromkeys(names, NEXT_HOP)))
-        return names[-1]
+    def __str__(self) -> str:
+        return f"{self.hosts:,} hosts, {self.domains:,} domains"
 
-    def floor(self) -> Cost:
-        """Connect and run "true"."""
-        return self._pyinfra("exec", "-y", "--", "true")
+    def measure(self, tool: Contender) -> None:
+        """Measure all tasks of a tool on a fresh fleet, which is gone afterwards, whatever happens."""
+        with tempfile.TemporaryDirectory(prefix="bench-") as data, fresh_lab(NAME, [tool.kind] * self.hosts) as lab:
+            added = self._tasks(tool, lab, Path(data))
+            self.found[tool.name] = configuration(lab, tool.name, added)
+            self.postfix = lab.hosts[0].run(["postconf", "-d", "-h", "mail_version"]).stdout.strip()
 
-    def deploy(self, tool: str) -> Cost:
-        """Bring the fleet to what is declared."""
-        return self._pyinfra(DEPLOYS[tool], "--group-data", str(self.data), "-y")
+    def _tasks(self, tool: Contender, lab: Fleet, data: Path) -> str:
+        """Measure all tasks of a tool, and return the last domain that was added.
 
-    def review(self, tool: str) -> Cost:
-        """Show what a deploy would do."""
-        return self._pyinfra(DEPLOYS[tool], "--group-data", str(self.data), *REVIEWS[tool])
+        What brings the fleet to its base state is not measured. The floor is, once more for each tool: what else the
+        machine does changes with time, so that what is compared has to be near.
+        """
 
-    def _pyinfra(self, *arguments: str) -> Cost:
-        """Run pyinfra as the controller; LabError with the end of what it said when it fails."""
-        count = self.data / "round-trips"
-        command = [sys.executable, "-m", "lab.counted", str(count), "inventories/lab.py", *arguments]
-        hosts, sent = len(self.lab.hosts), _bytes_sent(self.lab)
-        with tempfile.TemporaryFile("w+", errors="replace") as said:
-            started = time.perf_counter()
-            process = subprocess.Popen(
-                self.lab.controller_command(command),
-                cwd=ROOT,
-                env={**os.environ, "LAB": NAME},
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-            )
-            with ended_with_us(process):
-                _, status, usage = os.wait4(process.pid, 0)
-            wall = time.perf_counter() - started
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode != 0:
-                said.seek(0)
-                tail = "".join(f"  {line}" for line in said.readlines()[-20:])
-                raise LabError(f"pyinfra {' '.join(arguments)} ended with status {process.returncode}:\n{tail}")
-        return Cost(
-            wall=wall,
-            cpu=usage.ru_utime + usage.ru_stime,
-            memory=usage.ru_maxrss / 1024,
-            round_trips=int(count.read_text()) / hosts,
-            sent=(_bytes_sent(self.lab) - sent) / 1024 / hosts,
-        )
+        def declare(domains: int) -> str:
+            names = [f"customer-{number:05}.example" for number in range(1, domains + 1)]
+            tool.declare(lab, data, dict.fromkeys(names, NEXT_HOP))
+            return names[-1]
+
+        declare(self.domains)
+        self._say(tool, "fresh hosts, not measured")
+        tool.deploy(lab, data)
+        for number in range(1, self.repeat + 1):
+            self._say(tool, f"the floor and nothing to do, {number} of {self.repeat}")
+            self.costs.add(*FLOOR, pyinfra(lab, data, "exec", "-y", "--", "true"))
+            self.costs.add(TASKS[0], tool.name, tool.deploy(lab, data))
+        added = ""
+        for number in range(1, self.repeat + 1):
+            self._say(tool, f"one domain added, reviewed and applied, {number} of {self.repeat}")
+            added = declare(self.domains + number)
+            self.costs.add(TASKS[1], tool.name, tool.review(lab, data))
+            self.costs.add(TASKS[2], tool.name, tool.deploy(lab, data))
+        return added
+
+    def _say(self, tool: Contender, what: str) -> None:
+        print(f"bench: {self}: {tool.name}: {what}", file=sys.stderr, flush=True)
 
 
-def _bytes_sent(lab: Fleet) -> int:
-    """Return how many bytes the controller's network has sent to the hosts so far.
-
-    A line of net/dev is the controller's end of a host's cable: NAME: eight numbers received, eight sent (proc(5)).
-    """
-    devices = Path(f"/proc/{controller_pid(lab.directory)}/net/dev").read_text().splitlines()[2:]
-    sent = {name.strip(): int(numbers.split()[8]) for name, _, numbers in (line.partition(":") for line in devices)}
-    return sum(sent[host.short_name] for host in lab.hosts)
-
-
-def _measure(bench: Bench, tool: str, domains: int, repeat: int, costs: Costs) -> str:
-    """Measure all tasks of a tool on a fresh fleet, and return the last domain that was added.
-
-    What brings the fleet to its base state is not measured. The floor is, once more for each tool: what else the
-    machine does changes with time, so that what is compared has to be near.
-    """
-    bench.declare(domains)
-    _say(tool, f"{domains} domains on {len(bench.lab.hosts)} fresh hosts, not measured")
-    bench.deploy(tool)
-    for number in range(1, repeat + 1):
-        _say(tool, f"the floor and nothing to do, {number} of {repeat}")
-        costs.add(*FLOOR, bench.floor())
-        costs.add(TASKS[0], tool, bench.deploy(tool))
-    added = ""
-    for number in range(1, repeat + 1):
-        _say(tool, f"one domain added, reviewed and applied, {number} of {repeat}")
-        added = bench.declare(domains + number)
-        costs.add(TASKS[1], tool, bench.review(tool))
-        costs.add(TASKS[2], tool, bench.deploy(tool))
-    return added
+def _comparison_report(size: Size, forks: Sequence[int]) -> str:
+    """Measure all tools, with Ansible for each of these forks, and return the tables."""
+    tools: list[Contender] = [Pyinfra(TEXTBOOK), Pyinfra(OURS)]
+    if forks:
+        playbook.installed()
+        # More than there are hosts make no difference.
+        at_once = sorted({min(number, size.hosts) for number in forks})
+        tools += [Ansible(number, mitogen) for mitogen in (False, True) for number in at_once]
+    for tool in tools:
+        size.measure(tool)
+    head = f"{size}; {_circumstances(size)}" + (f", {playbook.versions()}" if forks else "")
+    return f"{head}\n\n{tables(size.costs)}\n\n{notes(size.costs.tools)}\n\n{comparison(size.found)}\n"
 
 
-def _say(tool: str, what: str) -> None:
-    print(f"bench: {tool}: {what}", file=sys.stderr, flush=True)
+def _goals_report(full: Size) -> str:
+    """Measure what the goals are about and return their table, and the figures that it is made of."""
+    fewer_domains = Size(full.hosts, full.domains // MORE_DOMAINS, full.repeat)
+    fewer_hosts = Size(full.hosts // MORE_HOSTS, full.domains, full.repeat)
+    full.measure(Pyinfra(TEXTBOOK))
+    for size in (full, fewer_domains, fewer_hosts):
+        size.measure(Pyinfra(OURS))
+    reached = goals_table(goals(full.costs, fewer_domains.costs, fewer_hosts.costs))
+    figures = "\n\n".join(f"{size}:\n\n{absolute(size.costs)}" for size in (full, fewer_domains, fewer_hosts))
+    ends = f"{notes(full.costs.tools)}\n\n{comparison(full.found)}"
+    return f"{full}; {_circumstances(full)}\n\n{reached}\n\n{figures}\n\n{ends}\n"
 
 
-def _checked_configuration(lab: Fleet, tool: str, domain: str) -> set[str]:
-    """Return the settings of the first host; LabError unless every host routes the domain and the first relays to it.
-
-    Only a change that has happened may be compared.
-    """
-    for host in lab.hosts:
-        route = host.run(["postmap", "-q", domain, "hash:/etc/postfix/transport"], check=False).stdout.strip()
-        if route != NEXT_HOP:
-            raise LabError(f"after {tool}, {host.name} routes {domain} to {route!r}, expected {NEXT_HOP}")
-    _relay(lab, lab.hosts[0], f"{tool}@{domain}")
-    settings = lab.hosts[0].run(["postconf", "-n"]).stdout.splitlines()
-    return {" ".join(line.replace(",", " ").split()) for line in settings}
-
-
-def _relay(lab: Fleet, host: Host, recipient: str) -> None:
-    """Send a message through a host; LabError when it does not arrive at the internal mail server."""
-    try:
-        with lab.network(), smtplib.SMTP(host.address, timeout=ARRIVAL_TIMEOUT) as client:
-            client.sendmail("sender@outside.example", [recipient], "Subject: bench\n\n.\n")
-    except smtplib.SMTPException as error:
-        raise LabError(f"{host.name} does not relay to {recipient}: {error}") from None
-    deadline = time.monotonic() + ARRIVAL_TIMEOUT
-    while recipient not in [message["X-Original-To"] for message in lab.messages()]:
-        if time.monotonic() > deadline:
-            raise LabError(f"a message to {recipient} did not arrive within {ARRIVAL_TIMEOUT} s")
-        time.sleep(0.1)
-
-
-def _report(hosts: int, domains: int, repeat: int) -> str:
-    """Measure everything and return the tables; the lab is gone afterwards, whatever happens."""
-    costs, settings, postfix = Costs(), dict[str, set[str]](), ""
-    with alone(NAME), tempfile.TemporaryDirectory(prefix="bench-") as data:
-        for tool in TOOLS:
-            with fresh_lab(NAME, hosts) as lab:
-                added = _measure(Bench(lab, Path(data)), tool, domains, repeat, costs)
-                settings[tool] = _checked_configuration(lab, tool, added)
-                postfix = lab.hosts[0].run(["postconf", "-d", "-h", "mail_version"]).stdout.strip()
-    versions = f"Python {platform.python_version()}, pyinfra {metadata.version('pyinfra')}, Postfix {postfix}"
-    head = f"{hosts:,} hosts, {domains:,} domains, {os.cpu_count()} cores; medians of {repeat} runs; {versions}"
-    return f"{head}\n\n{tables(costs)}\n\n{_comparison(*settings.values())}\n"
-
-
-def _comparison(settings: set[str], others: set[str]) -> str:
-    """Say whether both deploys have led to the same configuration."""
-    if settings == others:
-        return "Afterwards postconf -n is the same with both deploys, and mail for an added domain is relayed."
-    return f"NOT COMPARABLE: after the two deploys postconf -n differs in {'; '.join(sorted(settings ^ others))}"
+def _circumstances(size: Size) -> str:
+    """Say when and on what this was measured."""
+    processors = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in processors if line.startswith("model name")]
+    cores = f"{os.cpu_count()} cores" + (f" ({models[0]})" if models else "")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = f"Python {platform.python_version()}, pyinfra {metadata.version('pyinfra')}, Postfix {size.postfix}"
+    return (
+        f"medians of {size.repeat} runs; {time.strftime('%Y-%m-%d')}; {cores}, which the hosts share, "
+        f"{memory:.0f} GiB, Linux {platform.release()}; {versions}"
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -186,7 +140,9 @@ def _bench(options: argparse.Namespace) -> int:
     if options.output:
         # An output that cannot be written is to be known now, and not when all is measured.
         options.output.touch()
-    report = _report(options.hosts, options.domains, options.repeat)
+    size = Size(options.hosts, options.domains, options.repeat)
+    with alone(NAME):
+        report = _goals_report(size) if options.goals else _comparison_report(size, options.forks or ())
     print(report, end="", flush=True)
     if options.output:
         options.output.write_text(report)
@@ -195,8 +151,33 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="lab/bench", description=DESCRIPTION)
-    parser.add_argument("--hosts", type=up_to(MAX_HOSTS), default=20, metavar="N", help="size of the fleet (20)")
-    parser.add_argument("--domains", type=up_to(MAX_DOMAINS), default=1000, metavar="D", help="relay domains (1000)")
-    parser.add_argument("--repeat", type=up_to(MAX_REPEAT), default=3, metavar="R", help="runs of each kind (3)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--goals",
+        action="store_true",
+        help="print what each of our runs may cost at most, and what it does; ours is measured at a tenth of the domains "
+        "and at half of the hosts as well (then the defaults are {} hosts, {} domains, {} runs)".format(*FOR_GOALS),
+    )
+    what.add_argument(
+        "--with-ansible",
+        dest="forks",
+        type=up_to(MAX_HOSTS),
+        nargs="*",
+        metavar="FORKS",
+        help="measure Ansible with pipelining, and with Mitogen, as well, working on so many hosts at once "
+        f"({' and '.join(map(str, FORKS))}); it is installed in lab/cache, and its hosts have Python",
+    )
+    hosts, domains, repeat = USUAL
+    parser.add_argument("--hosts", type=up_to(MAX_HOSTS), metavar="N", help=f"size of the fleet ({hosts})")
+    parser.add_argument("--domains", type=up_to(MAX_DOMAINS), metavar="D", help=f"relay domains ({domains})")
+    parser.add_argument("--repeat", type=up_to(MAX_REPEAT), metavar="R", help=f"runs of each kind ({repeat})")
     parser.add_argument("--output", type=Path, metavar="FILE.md", help="write the tables to this file as well")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    for name, usual in zip(("hosts", "domains", "repeat"), FOR_GOALS if options.goals else USUAL, strict=True):
+        if getattr(options, name) is None:
+            setattr(options, name, usual)
+    if options.goals and (options.hosts < MORE_HOSTS or options.domains < MORE_DOMAINS):
+        parser.error(f"--goals needs {MORE_HOSTS} hosts and {MORE_DOMAINS} domains at least")
+    if options.forks == []:
+        options.forks = list(FORKS)
+    return options

@@ -94,7 +94,10 @@ BARE = Kind(
     files=("host-boot", "root-setup"),
     is_bare=True,
 )
+# Debian 12 with what Ansible needs on a host: for lab/bench, and not among those that are built when none are named.
+PYTHON = Kind("python", suite="bookworm", packages=(*DEBIAN12.packages, "python3"), files=("host-boot",))
 KINDS = {kind.name: kind for kind in (DEBIAN11, DEBIAN12, DEBIAN13, OPENBSD, ALPINE, BARE)}
+KNOWN = {**KINDS, PYTHON.name: PYTHON}
 
 
 def cached_root(kind: Kind) -> Path:

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from lab import fleet
 from lab.fleet import Fleet
 from lab.machine import LabError, locked, require, uninterrupted
+from lab.root import Kind
 
 ROOT = Path(__file__).resolve().parent.parent
 NEXT_HOP = "smtp:[10.1.0.2]"
@@ -23,21 +24,25 @@ NEXT_HOP = "smtp:[10.1.0.2]"
 DEPLOYS = {"textbook": "lab/textbook/deploy.py", "ours": "deploy.py"}
 
 
-def group_data(relay_domains: Mapping[str, str]) -> str:
-    """Return group_data with these relay domains; no key of the project's own group_data counts."""
-    declared = {
+def declaration(relay_domains: Mapping[str, str]) -> dict[str, Any]:
+    """Return the keys of group_data with these relay domains, in forms that every deploy reads."""
+    return {
         "relay_domains": dict(relay_domains),
         "mynetworks": ["127.0.0.0/8", "10.1.0.2/32"],
         "aliases": {"postmaster": "root"},
         "message_size_limit": 20480000,
         "main_cf": {},
     }
-    return "".join(f"{key} = {value!r}\n" for key, value in declared.items())
+
+
+def group_data(relay_domains: Mapping[str, str]) -> str:
+    """Return group_data with these relay domains; no key of the project's own group_data counts."""
+    return "".join(f"{key} = {value!r}\n" for key, value in declaration(relay_domains).items())
 
 
 @contextlib.contextmanager
-def fresh_lab(name: str, hosts: int) -> Iterator[Fleet]:
-    """A lab of that many fresh hosts, which is gone afterwards, whatever happens."""
+def fresh_lab(name: str, hosts: int | Sequence[Kind]) -> Iterator[Fleet]:
+    """A lab of that many fresh hosts, or of these kinds, which is gone afterwards, whatever happens."""
     try:
         yield fleet.up(hosts, name)
     finally:

@@ -1,0 +1,70 @@
+"""Whether the tools that lab/bench compares have led to the same: only a change that has happened may be compared."""
+
+from __future__ import annotations
+
+import smtplib
+import time
+from collections.abc import Mapping
+
+from lab.fleet import Fleet
+from lab.hosts import Host
+from lab.machine import LabError
+from lab.trial import NEXT_HOP
+
+ARRIVAL_TIMEOUT = 20  # seconds
+TABLES = ("mynetworks", "aliases", "relaydomains", "transport")
+
+
+def configuration(lab: Fleet, tool: str, domain: str) -> set[str]:
+    """Return the settings and the entries of the tables of the first host.
+
+    LabError unless every host routes the domain, and the first relays to it.
+    """
+    for host in lab.hosts:
+        route = host.run(["postmap", "-q", domain, "hash:/etc/postfix/transport"], check=False).stdout.strip()
+        if route != NEXT_HOP:
+            raise LabError(f"after {tool}, {host.name} routes {domain} to {route!r}, expected {NEXT_HOP}")
+    first = lab.hosts[0]
+    # Some tool's name has a comma in it, which ends an address.
+    _relay(lab, first, f"{''.join(filter(str.isalnum, tool))}@{domain}")
+    found = {_normal(line) for line in first.run(["postconf", "-n"]).stdout.splitlines()}
+    for table in TABLES:
+        lines = (first.configuration / table).read_text().splitlines()
+        found |= {f"{table}: {_normal(line)}" for line in lines if line.strip() and not line.startswith("#")}
+    return found
+
+
+def _normal(line: str) -> str:
+    """Return a line with its words as they are and one blank between them: Postfix reads the same in both."""
+    return " ".join(line.replace(",", " ").split())
+
+
+def comparison(found: Mapping[str, set[str]]) -> str:
+    """Say whether all tools have led to the same configuration."""
+    first, *others = found
+    differing = [f"{tool} and {first}: {_differences(found[tool] ^ found[first])}" for tool in others]
+    differing = [one for one, tool in zip(differing, others, strict=True) if found[tool] != found[first]]
+    if differing:
+        return f"NOT COMPARABLE: afterwards the configuration differs between {'; '.join(differing)}"
+    return (
+        "Afterwards postconf -n and the entries of all tables are the same with every tool, "
+        "and mail for an added domain is relayed."
+    )
+
+
+def _differences(lines: set[str], most: int = 10) -> str:
+    return ", ".join(sorted(lines)[:most]) + (f", and {len(lines) - most} more" if len(lines) > most else "")
+
+
+def _relay(lab: Fleet, host: Host, recipient: str) -> None:
+    """Send a message through a host; LabError when it does not arrive at the internal mail server."""
+    try:
+        with lab.network(), smtplib.SMTP(host.address, timeout=ARRIVAL_TIMEOUT) as client:
+            client.sendmail("sender@outside.example", [recipient], "Subject: bench\n\n.\n")
+    except smtplib.SMTPException as error:
+        raise LabError(f"{host.name} does not relay to {recipient}: {error}") from None
+    deadline = time.monotonic() + ARRIVAL_TIMEOUT
+    while recipient not in [message["X-Original-To"] for message in lab.messages()]:
+        if time.monotonic() > deadline:
+            raise LabError(f"a message to {recipient} did not arrive within {ARRIVAL_TIMEOUT} s")
+        time.sleep(0.1)
