@@ -33,7 +33,7 @@ class Goal:
         """Return the line of the table, with by how much a goal is missed."""
         most = f"{'under ' if self.under else ''}{self.limit:.3g} {self.unit}"
         reached = "yes" if self.is_reached else f"no: {self.measured / self.limit:.2f} times the limit"
-        return self.work, most, f"{self.measured:.3g} {self.unit}", reached
+        return self.work, most, f"{self.measured:.2f} {self.unit}", reached
 
 
 def goals(full: Costs, fewer_domains: Costs, fewer_hosts: Costs) -> list[Goal]:

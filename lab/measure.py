@@ -132,7 +132,7 @@ def _circumstances(size: Size) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says; returns the exit status."""
-    options = _options(arguments)
+    options = options_of(arguments)
     return ended("bench", lambda: _bench(options))
 
 
@@ -149,14 +149,17 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
+def options_of(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what the command line asks for, with the defaults that go with it."""
     parser = argparse.ArgumentParser(prog="lab/bench", description=DESCRIPTION)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--goals",
         action="store_true",
-        help="print what each of our runs may cost at most, and what it does; ours is measured at a tenth of the domains "
-        "and at half of the hosts as well (then the defaults are {} hosts, {} domains, {} runs)".format(*FOR_GOALS),
+        help="print what each of our runs may cost at most, and what it does; ours is measured at a tenth of the "
+        "domains and at half of the hosts as well (then the defaults are {} hosts, {} domains, {} runs)".format(
+            *FOR_GOALS
+        ),
     )
     what.add_argument(
         "--with-ansible",

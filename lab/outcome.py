@@ -25,25 +25,28 @@ def configuration(lab: Fleet, tool: str, domain: str) -> set[str]:
         if route != NEXT_HOP:
             raise LabError(f"after {tool}, {host.name} routes {domain} to {route!r}, expected {NEXT_HOP}")
     first = lab.hosts[0]
-    # Some tool's name has a comma in it, which ends an address.
+    # A tool's name may have a comma in it, which ends an address.
     _relay(lab, first, f"{''.join(filter(str.isalnum, tool))}@{domain}")
-    found = {_normal(line) for line in first.run(["postconf", "-n"]).stdout.splitlines()}
-    for table in TABLES:
-        lines = (first.configuration / table).read_text().splitlines()
-        found |= {f"{table}: {_normal(line)}" for line in lines if line.strip() and not line.startswith("#")}
-    return found
+    texts = {table: (first.configuration / table).read_text() for table in TABLES}
+    return entries({"main.cf": first.run(["postconf", "-n"]).stdout, **texts})
 
 
-def _normal(line: str) -> str:
-    """Return a line with its words as they are and one blank between them: Postfix reads the same in both."""
-    return " ".join(line.replace(",", " ").split())
+def entries(texts: Mapping[str, str]) -> set[str]:
+    """Return what stands in files, by name, without comments and with one blank between words: as Postfix reads it."""
+    return {
+        f"{name}: {' '.join(line.replace(',', ' ').split())}"
+        for name, text in texts.items()
+        for line in text.splitlines()
+        if line.strip() and not line.startswith("#")
+    }
 
 
 def comparison(found: Mapping[str, set[str]]) -> str:
     """Say whether all tools have led to the same configuration."""
     first, *others = found
-    differing = [f"{tool} and {first}: {_differences(found[tool] ^ found[first])}" for tool in others]
-    differing = [one for one, tool in zip(differing, others, strict=True) if found[tool] != found[first]]
+    differing = [
+        f"{tool} and {first}: {_some(found[tool] ^ found[first])}" for tool in others if found[tool] != found[first]
+    ]
     if differing:
         return f"NOT COMPARABLE: afterwards the configuration differs between {'; '.join(differing)}"
     return (
@@ -52,7 +55,7 @@ def comparison(found: Mapping[str, set[str]]) -> str:
     )
 
 
-def _differences(lines: set[str], most: int = 10) -> str:
+def _some(lines: set[str], most: int = 10) -> str:
     return ", ".join(sorted(lines)[:most]) + (f", and {len(lines) - most} more" if len(lines) > most else "")
 
 
