@@ -89,6 +89,8 @@ def environment(home: Path, forks: int, mitogen: bool) -> dict[str, str]:
     own |= {
         "ANSIBLE_CONFIG": str(PLAYBOOK / "ansible.cfg"),
         "ANSIBLE_HOME": str(home),
+        # Where ssh's masters listen does not follow from that.
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(home / "cp"),
         "ANSIBLE_FORKS": str(forks),
         # It refuses to run where the locale's encoding is another one.
         "LC_ALL": "C.UTF-8",
