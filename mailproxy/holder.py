@@ -16,6 +16,11 @@ def this_process() -> str:
     return f"{user}@{os.uname().nodename} process {os.getpid()} of {_machine()}"
 
 
+def for_another_process() -> str:
+    """Return who stages what another process is to activate, perhaps elsewhere: its lock outlives who took it."""
+    return f"{this_process().partition(' process ')[0]} for phase=activate"
+
+
 def is_stale(lock: Lock) -> bool:
     """Return whether a lock's run is over: its process on this machine is gone, or nobody heard of it for a lease."""
     words = lock.holder.split()

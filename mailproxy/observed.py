@@ -81,14 +81,26 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What of a staged change that waits for another run: of which review, and a host's fingerprint at that time."""
+
+    review: str
+    state: str
+
+
+@dataclass(frozen=True)
 class Lock:
-    """Who is changing this host: token and holder of the run, its age in seconds, whether a program runs now."""
+    """Who is changing this host: token and holder of the run, its age in seconds, whether a program runs now.
+
+    held is there where a change was staged and checked for another run to activate.
+    """
 
     token: str
     holder: str
     age: int
     busy: bool
     stale: bool = False
+    held: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -299,4 +311,5 @@ def _lock(records: dict[str, list[str]]) -> Lock:
         holder=pairs.get("holder", "somebody"),
         age=int(records["now"][0]) - int(pairs.get("since", "0")),
         busy=records["lock_busy"][0] == "yes",
+        held=Held(*records["held"][0].split(" ")) if "held" in records else None,
     )

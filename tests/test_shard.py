@@ -1,7 +1,9 @@
 """Which controller has which hosts: each host one, whoever comes and goes, whatever engine says who is who."""
 
+import sys
 from collections.abc import Mapping
 
+import pyinfra
 import pytest
 
 from mailproxy import shard as module
@@ -91,12 +93,12 @@ def test_a_run_of_pyinfra_that_forgets_the_limit_is_refused_before_it_connects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SHARD", "2/4")
-    monkeypatch.setattr(module.pyinfra, "is_cli", True)
-    monkeypatch.setattr(module.sys, "argv", ["pyinfra", "inventory.py", "deploy.py"])
+    monkeypatch.setattr(pyinfra, "is_cli", True)
+    monkeypatch.setattr(sys, "argv", ["pyinfra", "inventory.py", "deploy.py"])
     with pytest.raises(StopError, match="this is shard 2/4: expected --limit shard; nothing was touched"):
         shard(HOSTS)
     for limit in (["--limit", "shard"], ["--limit=shard"]):
-        monkeypatch.setattr(module.sys, "argv", ["pyinfra", *limit, "inventory.py", "deploy.py"])
+        monkeypatch.setattr(sys, "argv", ["pyinfra", *limit, "inventory.py", "deploy.py"])
         assert len(shard(HOSTS)) < len(HOSTS)
 
 
