@@ -32,7 +32,7 @@ from mailproxy.program import programs_digest
 from mailproxy.reading import Reading
 from mailproxy.review import Outcome, Review, review
 from mailproxy.rollout import Progress, waves, within
-from mailproxy.shard import this_shard
+from mailproxy.shard import refuse_alone, this_shard
 from mailproxy.stop import StopError
 
 _VIEWS: Mapping[str, Callable[[Review], str]] = {".md": as_markdown, ".html": as_html, ".json": as_json}
@@ -163,6 +163,8 @@ class Run:
         else:
             self._refuse_unless_reviewed()
         if not has_flag("--dry"):
+            if not self.options.phase:
+                refuse_alone()
             if self.options.phase != ACTIVATE:
                 _refuse_unless_approved(found)
             refuse_unless_answerable(self.state)

@@ -70,6 +70,16 @@ def refuse_other_shards(hosts: Iterable[str]) -> None:
         )
 
 
+def refuse_alone() -> None:
+    """Raise StopError where this is one of several shards: none of them may go live before all have staged."""
+    mine = this_shard()
+    if mine is not None and mine.total > 1:
+        raise StopError(
+            f"this is shard {mine}, and goes live when the others have staged, too: expected --data phase=stage, and"
+            " then phase=activate; nothing was touched"
+        )
+
+
 def _is_limited(arguments: list[str]) -> bool:
     return any(argument.partition("=")[0] == "--limit" for argument in arguments)
 

@@ -92,6 +92,6 @@ def test_pyinfra_itself_logs_so_when_it_is_started_where_its_config_is(tmp_path:
     # Nobody listens there.
     (tmp_path / "away.py").write_text(f"all = ({names}, {{'ssh_hostname': '127.0.0.1', 'ssh_port': 1}})\n")
     pyinfra = Path(sys.executable).with_name("pyinfra")
-    command = [pyinfra, "-y", tmp_path / "away.py", "exec", "--", "true"]
+    command = [str(pyinfra), "-y", str(tmp_path / "away.py"), "exec", "--", "true"]
     found = subprocess.run(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert re.search(r"\[2 more: mx\d+, mx\d+\] ", found.stderr), found.stderr

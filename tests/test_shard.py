@@ -106,6 +106,15 @@ def test_a_run_of_pyinfra_that_forgets_the_limit_is_refused_before_it_connects(
         assert len(shard(HOSTS)) < len(HOSTS)
 
 
+def test_a_shard_goes_live_with_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    module.refuse_alone()
+    monkeypatch.setenv("SHARD", "1/1")
+    module.refuse_alone()
+    monkeypatch.setenv("SHARD", "2/4")
+    with pytest.raises(StopError, match=r"this is shard 2/4, .*: expected --data phase=stage"):
+        module.refuse_alone()
+
+
 def test_a_host_of_another_shard_is_refused_whoever_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARD", "2/4")
     module.refuse_other_shards(shard(HOSTS))
