@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mailproxy.observed import Lock
+from mailproxy.lock import Lock
 
 # How long a lock of another controller counts. Nothing rests on it but courtesy: a run whose lock was taken over
 # finds that out before it touches a live file.

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from mailproxy.lock import Held, Lock
 from mailproxy.model import Entries
 from mailproxy.render import HOST_PARAMETERS, MARK, HostPostfix
 from mailproxy.syntax import assignments, main_cf_parameters
@@ -78,29 +79,6 @@ class Saved:
     manifest: Manifest | None = None
     foreign: Foreign | None = None
     records: dict[int, dict[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Held:
-    """What of a staged change that waits for another run: of which review, and a host's fingerprint at that time."""
-
-    review: str
-    state: str
-
-
-@dataclass(frozen=True)
-class Lock:
-    """Who is changing this host: token and holder of the run, its age in seconds, whether a program runs now.
-
-    held is there where a change was staged and checked for another run to activate.
-    """
-
-    token: str
-    holder: str
-    age: int
-    busy: bool
-    stale: bool = False
-    held: Held | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailproxy.digest import Fingerprint
-from mailproxy.observed import Lock, ObservedState, Unread
+from mailproxy.lock import Lock
+from mailproxy.observed import ObservedState, Unread
 from mailproxy.options import STAGE, Options
 from mailproxy.plan import Plan
 from mailproxy.review import Outcome

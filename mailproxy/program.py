@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mailproxy.check import local_targets
 from mailproxy.indexed import TABLE_TYPE
+from mailproxy.lock import Held
 from mailproxy.model import DesiredState
-from mailproxy.observed import Held
 from mailproxy.order import BRIDGE
 from mailproxy.parameters import asked_parameters
 from mailproxy.plan import Plan, Query, listing_digest

@@ -22,7 +22,8 @@ from mailproxy.digest import Fingerprint, differences, digest
 from mailproxy.goal import Declared, Goal
 from mailproxy.group_data import groups_of
 from mailproxy.holder import for_another_process, is_stale, this_process
-from mailproxy.observed import Held, ObservedState, Unread
+from mailproxy.lock import Held
+from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
 from mailproxy.options import ACTIVATE, STAGE, Options, options
 from mailproxy.phases import Staged, of_review, staged, waves_of

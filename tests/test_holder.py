@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from mailproxy.holder import LEASE_SECONDS, for_another_process, is_stale, this_process
-from mailproxy.observed import Lock
+from mailproxy.lock import Lock
 
 
 def lock(holder: str, age: int = 10) -> Lock:

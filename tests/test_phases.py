@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from mailproxy.digest import Fingerprint
-from mailproxy.observed import Held, Lock, Manifest, ObservedState, Unread, parsed
+from mailproxy.lock import Held, Lock
+from mailproxy.observed import Manifest, ObservedState, Unread, parsed
 from mailproxy.options import Options
 from mailproxy.phases import Staged, of_review, staged, waves_of
 from mailproxy.plan import Plan, Refusal
