@@ -14,7 +14,8 @@
 #     lacks PARAMETER (asked for, and not among its defaults); table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
 #     content NAME text|hex, followed by its lines, each behind "|";
-#     manifest LINE; journal LINE; bootstrap LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock)
+#     manifest LINE; journal LINE; bootstrap LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock);
+#     held REVIEW STATE (with a lock, of what is staged and checked for another run)
 #   Where a file is not the one that was loaded last, also its content then, as content loaded/NAME. Where that is so
 #   of main.cf, or it was never ours: effective PARAMETER = VALUE (of those that name domains, networks and aliases),
 #   broken main.cf (where Postfix cannot read it), builtin PARAMETER = VALUE (of those in main.cf and asked for),
@@ -240,6 +241,8 @@ fi
 if [ -f "$PRIVATE/lock" ]; then
     prefixed lock "$PRIVATE/lock"
     if lock_is_busy; then echo 'lock_busy yes'; else echo 'lock_busy no'; fi
+    stage=$PRIVATE/stage.$(lock_value token)
+    [ ! -f "$stage/checked" ] || sed -n '/^held /p' "$stage/change"
     date '+now %s'
 fi
 echo end

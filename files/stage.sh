@@ -14,7 +14,7 @@
 #     table NAME TYPE COUNT SHA256  index NAME as TYPE; the sorted listing must have this digest
 #     cross FROM TO                 prepare to have tables read from elsewhere while they change from type FROM to type TO
 #     gone DOMAIN, swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY hit VALUE or miss, hop DESTINATION,
-#     note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand     kept for activate.sh, in this order
+#     held REVIEW STATE (it waits for another run, and this is what it is of), note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand     kept for activate.sh, in this order
 #     end                           the last line; without it nothing is done
 #   Takes the lock, writes .mailproxy/stage.TOKEN/, and touches no live file. When it succeeds the lock and the
 #   stage stay for activate.sh; when it fails both are gone.

@@ -6,6 +6,8 @@ from pathlib import Path as _Path
 
 from pyinfra.api.exceptions import InventoryError as _InventoryError
 
+from mailproxy.shard import shard as _shard
+
 _directory = _Path(__file__).resolve().parent.parent / "lab" / "run" / _os.environ.get("LAB", "default")
 try:
     _fleet = _json.loads((_directory / "fleet.json").read_text())
@@ -29,6 +31,7 @@ for _kind in {_host["kind"] for _host in _fleet["hosts"]}:
     globals()[_kind] = [_host["name"] for _host in _fleet["hosts"] if _host["kind"] == _kind]
 
 canary = [_host["name"] for _host in _fleet["hosts"][:1]]
+shard = _shard(_host["name"] for _host in _fleet["hosts"])
 
 all = (
     [_host["name"] for _host in _fleet["hosts"]],

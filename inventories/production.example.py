@@ -7,6 +7,7 @@ Every list is a group; group_data/GROUP.py holds what is declared for it. A host
 from pathlib import Path as _Path
 
 from mailproxy.known_hosts import read_to_its_end as _read_to_its_end
+from mailproxy.shard import shard as _shard
 
 proxies = [
     ("mx1.example.com", {"ssh_hostname": "192.0.2.11"}),
@@ -16,6 +17,9 @@ proxies = [
 
 # Activated first, on its own: the rest follows only when it succeeded.
 canary = ["mx1.example.com"]
+
+# Where several controllers share the work, this one's part, for --limit shard (docs/shards.md); without them, all.
+shard = _shard(name for name, _ in proxies)
 
 # How they are reached: by a user who has the one line in sudoers or doas.conf that docs/ssh.md gives. Collect the keys
 # once, check them against the consoles, and commit the file.

@@ -9,6 +9,7 @@ _COMMANDS = {
     "adopt": "mailproxy.adopting",
     "bootstrap": "mailproxy.bootstrapping",
     "generations": "mailproxy.history",
+    "release": "mailproxy.releasing",
     "rollback": "mailproxy.rolling_back",
     "status": "mailproxy.ledger",
     "verify": "mailproxy.verifying",

@@ -95,8 +95,8 @@ def bootstrap(replace: object = "", **unknown: object) -> None:
 
 
 def _refuse_options(given: Options) -> None:
-    if given.files or given.reviewed or given.expects_no_changes:
-        raise StopError("review=, reviewed= and expect= are for deploy.py; nothing was touched")
+    if given.files or given.reviewed or given.expects_no_changes or given.phase:
+        raise StopError("review=, reviewed=, expect= and phase= are for deploy.py; nothing was touched")
 
 
 @operation()

@@ -30,6 +30,9 @@ class Fingerprint:
     observed: str
     desired: str
 
+    def __str__(self) -> str:
+        return self.observed + self.desired
+
 
 def fingerprint(desired: DesiredState, observed: ObservedState | Unread, how: str) -> Fingerprint:
     """Return what of a host a review depends on, the same on any machine; neither locks nor the queue count.

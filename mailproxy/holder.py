@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mailproxy.observed import Lock
+from mailproxy.lock import Lock
 
 # How long a lock of another controller counts. Nothing rests on it but courtesy: a run whose lock was taken over
 # finds that out before it touches a live file.
@@ -14,6 +14,11 @@ def this_process() -> str:
     """Return who runs this: a text for people that also tells this machine, and a process of it, from others."""
     user = os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
     return f"{user}@{os.uname().nodename} process {os.getpid()} of {_machine()}"
+
+
+def for_another_process() -> str:
+    """Return who stages what another process is to activate, perhaps elsewhere: its lock outlives who took it."""
+    return f"{this_process().partition(' process ')[0]} for phase=activate"
 
 
 def is_stale(lock: Lock) -> bool:

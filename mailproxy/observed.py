@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from mailproxy.lock import Held, Lock
 from mailproxy.model import Entries
 from mailproxy.render import HOST_PARAMETERS, MARK, HostPostfix
 from mailproxy.syntax import assignments, main_cf_parameters
@@ -78,17 +79,6 @@ class Saved:
     manifest: Manifest | None = None
     foreign: Foreign | None = None
     records: dict[int, dict[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Lock:
-    """Who is changing this host: token and holder of the run, its age in seconds, whether a program runs now."""
-
-    token: str
-    holder: str
-    age: int
-    busy: bool
-    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -299,4 +289,5 @@ def _lock(records: dict[str, list[str]]) -> Lock:
         holder=pairs.get("holder", "somebody"),
         age=int(records["now"][0]) - int(pairs.get("since", "0")),
         busy=records["lock_busy"][0] == "yes",
+        held=Held(*records["held"][0].split(" ")) if "held" in records else None,
     )

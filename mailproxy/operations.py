@@ -7,12 +7,13 @@ from pyinfra import context, host, state
 from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
+from mailproxy.options import ACTIVATE
 from mailproxy.plan import Plan
 from mailproxy.probe import Outcome, hop_outcomes, verdict
 from mailproxy.program import change, command
 from mailproxy.proving import is_reachable, proven
 from mailproxy.remote import Ended, Remote, Step
-from mailproxy.rollout import Wave, reason_to_refuse
+from mailproxy.rollout import HELD, Wave, reason_to_refuse
 from mailproxy.run import Run, run_of
 
 
@@ -28,8 +29,21 @@ def stage(plan: Plan | None) -> Generator[PyinfraCommand, None, None]:
         yield Step(lambda remote: not remote.run(release).reason)
     elif plan.is_empty:
         host.noop("it is as declared")
+    elif run.options.phase == ACTIVATE:
+        host.noop("an earlier run staged it")
     else:
         yield Step(lambda remote: _stage(run, plan, remote))
+
+
+@operation()
+def hold(plan: Plan) -> Generator[PyinfraCommand, None, None]:
+    """Leave a staged change for another run to activate, or give it up where not every host of this run has staged."""
+    run = run_of(context.state)
+    reason = reason_to_refuse(run.progress, HELD, run.order) if state.is_executing else ""
+    if reason:
+        yield Step(lambda remote: _give_up(run, plan, remote, reason))
+    else:
+        host.noop("it waits for phase=activate")
 
 
 @operation()
@@ -39,10 +53,10 @@ def activate(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
     Hosts of other waves do nothing in it: pyinfra keeps operations in order only among hosts that have all of them.
     """
     run = run_of(context.state)
-    if host.name not in wave.hosts:
-        host.noop("it is in another wave")
+    if host.name not in wave.hosts or host.name in run.staged.done:
+        host.noop("it is in another wave, or has this change already")
         return
-    reason = reason_to_refuse(run.progress, wave, run.waves) if state.is_executing else ""
+    reason = reason_to_refuse(run.progress, wave, run.order) if state.is_executing else ""
     if reason:
         yield Step(lambda remote: _give_up(run, plan, remote, reason))
     else:
@@ -53,7 +67,7 @@ def activate(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
 def confirm(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
     """Confirm a change that was activated and proven, once it has baked: until then the host goes back by itself."""
     run = run_of(context.state)
-    if host.name not in wave.hosts or host.name in run.progress.unproven:
+    if host.name not in wave.hosts or host.name in {*run.progress.unproven, *run.staged.done}:
         host.noop("it is in another wave, or stays as it is")
     else:
         yield Step(lambda remote: _confirm(run, plan, wave, remote))
@@ -61,8 +75,8 @@ def confirm(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
 
 def _stage(run: Run, plan: Plan, remote: Remote) -> bool:
     stale = run.stale_locks.get(remote.host.name, "")
-    text = command("stage", plan.directory, run.token, run.holder, stale)
-    ended = remote.run(text, change(plan, run.record(remote.host)))
+    text = command("stage", plan.directory, run.token, run.lock_holder, stale)
+    ended = remote.run(text, change(plan, run.record(remote.host), run.held(remote.host)))
     if ended.reason:
         return _fail(run, remote, ended.reason)
     run.succeed(remote.host)
@@ -75,14 +89,14 @@ def _stage(run: Run, plan: Plan, remote: Remote) -> bool:
 
 def _give_up(run: Run, plan: Plan, remote: Remote, reason: str) -> bool:
     run.progress.staged.discard(remote.host.name)
-    remote.run(command("release", plan.directory, run.token))
+    remote.run(command("release", plan.directory, run.token_of(remote.host)))
     return remote.complain(f"nothing was activated: {reason}")
 
 
 def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
     was_reachable = is_reachable(remote.host, plan.probes)
     seconds = run.rollout.confirm_seconds
-    ended = remote.run(command("activate", plan.directory, run.token, str(seconds)))
+    ended = remote.run(command("activate", plan.directory, run.token_of(remote.host), str(seconds)))
     if ended.reason:
         return _fail(run, remote, ended.reason + _going_back(run, ended))
     run.succeed(remote.host)
@@ -108,7 +122,7 @@ def _confirm(run: Run, plan: Plan, wave: Wave, remote: Remote) -> bool:
         if remote.host.name in run.progress.unproven:
             return True
     most = str(run.rollout.max_deferred)
-    ended = remote.run(command("settle", plan.directory, run.token, "confirm", most))
+    ended = remote.run(command("settle", plan.directory, run.token_of(remote.host), "confirm", most))
     if ended.reason:
         return _fail(run, remote, f"not confirmed: {ended.reason}{_going_back(run, ended)}")
     for line in ended.lines:
@@ -127,7 +141,7 @@ def _judge(run: Run, plan: Plan, remote: Remote, found: Iterable[Outcome]) -> bo
     open_questions = "; ".join(outcome.text for outcome in found if outcome.verdict == "inconclusive")
     match verdict(found):
         case "fail":
-            text = command("settle", plan.directory, run.token, "undo", f"probe failed: {against}")
+            text = command("settle", plan.directory, run.token_of(remote.host), "undo", f"probe failed: {against}")
             ended = remote.run(text)
             lost = f"probe failed: {against}; {ended.reason}{_going_back(run, ended)}"
             return _fail(run, remote, lost if ended.is_lost else ended.reason)
@@ -142,7 +156,7 @@ def _keep(run: Run, plan: Plan, remote: Remote, why: str) -> None:
     """Leave a host as it is although nothing was proven: nobody goes back, and nobody goes on."""
     run.progress.unproven[remote.host.name] = why
     remote.state.failed_hosts.add(remote.host)
-    ended = remote.run(command("settle", plan.directory, run.token, "keep"))
+    ended = remote.run(command("settle", plan.directory, run.token_of(remote.host), "keep"))
     remote.warn(f"inconclusive: {why}")
     remote.warn(
         f"it could not be told to stay: {ended.reason}{_going_back(run, ended)}"

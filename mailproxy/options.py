@@ -1,7 +1,7 @@
 """What the user asks of a run besides the state of the hosts: what --data says, as approve= or review=."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,16 @@ from mailproxy.gates import GATES
 FORMATS = (".md", ".html", ".json")
 NO_CHANGES = "no_changes"
 PASS = "pass"
-_NAMES = ("approve", "review", "reviewed", "expect", "inconclusive")
+STAGE, ACTIVATE = "stage", "activate"
+_NAMES = ("approve", "review", "reviewed", "expect", "inconclusive", "phase", "waves")
 
 
 @dataclass(frozen=True)
 class Options:
     """approved names gates; files are where the review is written; reviewed is the digest that has to be met.
 
-    passes_inconclusive says that a host which could not be proven counts as proven.
+    passes_inconclusive says that a host which could not be proven counts as proven. phase is the one that runs alone,
+    '' for all of them; waves is how many waves the phase activate takes, 0 for all.
     """
 
     approved: frozenset[str] = frozenset()
@@ -27,6 +29,8 @@ class Options:
     reviewed: str = ""
     expects_no_changes: bool = False
     passes_inconclusive: bool = False
+    phase: str = ""
+    waves: int = 0
 
 
 def options(given: Mapping[str, Any]) -> Options:
@@ -50,6 +54,7 @@ def options(given: Mapping[str, Any]) -> Options:
         problems.append(f"inconclusive={inconclusive}: expected {PASS}")
     if "reviewed" in given and not is_digest(str(given["reviewed"]).strip()):
         problems.append(f"reviewed={given['reviewed']}: expected a digest as a review ends with")
+    problems += _phase_problems(given, approved)
     if problems:
         raise ValueError("\n".join(problems))
     return Options(
@@ -58,7 +63,26 @@ def options(given: Mapping[str, Any]) -> Options:
         reviewed=str(given.get("reviewed", "")).strip(),
         expects_no_changes=expect == NO_CHANGES,
         passes_inconclusive=inconclusive == PASS,
+        phase=given.get("phase", ""),
+        waves=given.get("waves", 0),
     )
+
+
+def _phase_problems(given: Mapping[str, Any], approved: Collection[str]) -> Iterator[str]:
+    phase = given.get("phase")
+    if phase not in (None, STAGE, ACTIVATE):
+        yield f"phase={phase}: expected {STAGE} or {ACTIVATE}"
+    if phase is not None and "expect" in given:
+        yield f"expect={given['expect']}: expected no phase beside it"
+    if phase is not None and "unreachable" in approved:
+        yield "approve=unreachable: a phase leaves no host behind; to go on without one: --exclude HOST in every phase"
+    waves = given.get("waves")
+    if waves is None:
+        return
+    if phase != ACTIVATE:
+        yield f"waves={waves}: expected phase={ACTIVATE} beside it"
+    if not isinstance(waves, int) or isinstance(waves, bool) or waves < 1:
+        yield f"waves={waves}: expected how many waves to activate, such as 1 for the canary"
 
 
 def _misspelled(given: Mapping[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mailproxy.check import local_targets
 from mailproxy.indexed import TABLE_TYPE
+from mailproxy.lock import Held
 from mailproxy.model import DesiredState
 from mailproxy.order import BRIDGE
 from mailproxy.parameters import asked_parameters
@@ -105,9 +106,13 @@ def expectation_of_generation(number: int | None) -> str:
     return _lines([f"generation {'last' if number is None else number}", "queue"])
 
 
-def change(plan: Plan, record: Mapping[str, str]) -> str:
-    """Return the input of stage.sh, whose manual page describes it; record is what the host keeps of this run."""
-    return _lines(_records(plan, record))
+def change(plan: Plan, record: Mapping[str, str], held: Held | None = None) -> str:
+    """Return the input of stage.sh, whose manual page describes it; record is what the host keeps of this run.
+
+    held says for what the change is to wait, where another run activates it.
+    """
+    waiting = [f"held {held.review} {held.state}"] if held else []
+    return _lines([*waiting, *_records(plan, record)])
 
 
 def _records(plan: Plan, record: Mapping[str, str]) -> Iterator[str]:

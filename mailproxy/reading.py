@@ -15,18 +15,20 @@ from mailproxy.observed import ObservedState, Unread
 from mailproxy.privilege import left_to_us, refuse_what_is_seen, sudo_password
 from mailproxy.program import command, sent
 from mailproxy.remote import time_limit
+from mailproxy.shard import refuse_other_shards
 from mailproxy.ssh import refuse_unsafe_connections
 
 
 class Reading:
     """The observed state of each host of a run, as far as it has come: hosts that cannot be reached are unread.
 
-    Raises StopError where connections would be unsafe, or give a password away.
+    Raises StopError where connections would be unsafe, or give a password away, or a host is another controller's.
     """
 
     def __init__(self, state: State):
         refuse_what_is_seen(state)
         self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
+        refuse_other_shards(host.name for host in self.hosts)
         refuse_unsafe_connections(self.hosts)
         active = set(state.inventory.get_active_hosts())
         self._found: dict[str, ObservedState | Unread] = {

@@ -6,7 +6,7 @@ from pyinfra import context
 from pyinfra.api import Host, Inventory
 
 from mailproxy.goal import Earlier
-from mailproxy.operations import activate, confirm, stage
+from mailproxy.operations import activate, confirm, hold, stage
 from mailproxy.run import run_of
 from mailproxy.stop import StopError
 
@@ -30,6 +30,8 @@ def rollback(generation: object = None, **unknown: object) -> None:
     run = run_of(context.state, goal)
     plan = run.plan(host)
     stage(name="Stage and check", plan=plan)
+    if plan is not None and run.holds(host):
+        hold(name="Hold what is staged", plan=plan)
     for wave in host.loop(run.waves):
         if plan is not None and run.has_change(host):
             activate(name=f"Activate wave {wave.number}: {wave.label}", plan=plan, wave=wave)

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -76,6 +76,12 @@ def waves(rollout: Rollout, hosts: Sequence[str], groups: Mapping[str, Sequence[
     return tuple(found)
 
 
+def within(order: Sequence[Wave], hosts: Collection[str]) -> tuple[Wave, ...]:
+    """Return what of a fleet's waves is about some hosts; the numbers stay, and waves without any of them are out."""
+    parts = (replace(wave, hosts=tuple(host for host in wave.hosts if host in hosts)) for wave in order)
+    return tuple(wave for wave in parts if wave.hosts)
+
+
 def _label(wave: str | int) -> str:
     if isinstance(wave, int):
         return f"{wave} more"
@@ -93,6 +99,10 @@ def _chosen(wave: str | int, left: list[str], total: int, groups: Mapping[str, S
         raise ValueError(f"wave {wave!r}: expected a group of the inventory, a number of hosts or a percentage")
     members = set(groups[wave])
     return [host for host in left if host in members]
+
+
+# Before all waves: what is staged for another run to activate.
+HELD = Wave(0, "held", ())
 
 
 @dataclass

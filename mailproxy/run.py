@@ -21,16 +21,19 @@ from mailproxy.declaration import DeclarationError
 from mailproxy.digest import Fingerprint, differences, digest
 from mailproxy.goal import Declared, Goal
 from mailproxy.group_data import groups_of
-from mailproxy.holder import is_stale, this_process
+from mailproxy.holder import for_another_process, is_stale, this_process
+from mailproxy.lock import Held
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
-from mailproxy.options import Options, options
+from mailproxy.options import ACTIVATE, STAGE, Options, options
+from mailproxy.phases import Staged, of_review, staged, waves_of
 from mailproxy.places import named_folders
 from mailproxy.plan import Plan
 from mailproxy.program import programs_digest
 from mailproxy.reading import Reading
 from mailproxy.review import Outcome, Review, review
-from mailproxy.rollout import Progress, Wave, waves
+from mailproxy.rollout import Progress, waves, within
+from mailproxy.shard import refuse_alone, this_shard
 from mailproxy.stop import StopError
 
 _VIEWS: Mapping[str, Callable[[Review], str]] = {".md": as_markdown, ".html": as_html, ".json": as_json}
@@ -61,7 +64,10 @@ class Run:
         self.hosts = self.reading.hosts
         self.goal = self._goal(make_goal)
         self.token = os.urandom(8).hex()
+        self.staged = Staged()
+        self.fingerprints: dict[str, Fingerprint] = {}
         self.holder = this_process()
+        self.lock_holder = for_another_process() if self.options.phase == STAGE else self.holder
         self.outcomes: dict[str, Outcome] = {}
         self.stale_locks: dict[str, str] = {}
         self.digest = ""
@@ -72,7 +78,11 @@ class Run:
             if isinstance(found, Unread):
                 self._settle(host, found)
         self.groups = groups_of(state.inventory)
-        self.waves: tuple[Wave, ...] = waves(self.rollout, [host.name for host in self.hosts], self.groups)
+        names = [host.name for host in self.hosts]
+        # Of a shard the waves are those of the fleet, so that the same ones are first in every shard.
+        fleet = [host.name for host in state.inventory] if this_shard() else names
+        self.order = within(waves(self.rollout, fleet, self.groups), set(names))
+        self.waves = waves_of(self.order, self.options)
 
     def _goal(self, make_goal: Callable[[Inventory, Sequence[Host]], Goal]) -> Goal:
         try:
@@ -88,6 +98,14 @@ class Run:
         own = self.goal.record(host.name, observed) if isinstance(observed, ObservedState) else {}
         found = {"by": self.holder, "commit": self._commit, "review": self.digest, **own}
         return {name: value for name, value in found.items() if value}
+
+    def held(self, host: Host) -> Held | None:
+        """Return for what a host's staged change waits, None where this run itself activates it."""
+        return Held(self.digest, str(self.fingerprints[host.name])) if self.options.phase == STAGE else None
+
+    def token_of(self, host: Host) -> str:
+        """Return the token under which a host's change is staged."""
+        return self.staged.tokens.get(host.name, self.token)
 
     @cached_property
     def _commit(self) -> str:
@@ -106,6 +124,9 @@ class Run:
         if isinstance(observed, ObservedState) and observed.lock is not None and is_stale(observed.lock):
             self.stale_locks[host.name] = observed.lock.token
             observed = dataclasses.replace(observed, lock=dataclasses.replace(observed.lock, stale=True))
+        if self.options.phase == ACTIVATE and isinstance(observed, ObservedState):
+            # Nobody's but the rollout's: no warning.
+            observed = dataclasses.replace(observed, lock=None)
         outcome = self.goal.plan(host.name, observed) if isinstance(observed, ObservedState) else observed
         self._settle(host, outcome)
         return outcome
@@ -119,15 +140,15 @@ class Run:
 
     def _conclude(self) -> None:
         """Show the review of the fleet, write it where it was asked for, and stop unless all is as it has to be."""
-        order = {name: f"{wave.number} of {len(self.waves)}" for wave in self.waves for name in wave.hosts}
-        fingerprints = {
+        order = {name: f"{wave.number} of {len(self.order)}" for wave in self.order for name in wave.hosts}
+        self.fingerprints = {
             name: self.goal.fingerprint(name, observed, f"{order[name]} {programs_digest()}")
             for name, observed in self.reading.observed.items()
         }
         outcomes = {host.name: self.outcomes[host.name] for host in self.hosts}
-        self.digest = digest(fingerprints)
+        self.digest = digest(self.fingerprints)
         self.progress.changing = tuple(host.name for host in self.hosts if self.has_change(host))
-        found = review(outcomes, self.waves, self.groups, self.options.approved, self.digest, self.goal.settled)
+        found = review(outcomes, self.order, self.groups, self.options.approved, self.digest, self.goal.settled)
         _print(found, with_files=bool(self.state.config.DIFF))
         for file in self.options.files:
             _write(file, _VIEWS[file.suffix](found))
@@ -136,17 +157,33 @@ class Run:
             raise StopError(
                 "" if is_as_declared else "not all hosts are as declared; nothing was touched", not is_as_declared
             )
-        self._refuse_unless_reviewed(fingerprints)
+        if self.options.phase == STAGE:
+            self.stale_locks.update(of_review(self.reading.observed, self.digest))
+        if self.options.phase == ACTIVATE:
+            self._take_over_what_is_staged()
+        else:
+            self._refuse_unless_reviewed()
         if not has_flag("--dry"):
-            _refuse_unless_approved(found)
+            if not self.options.phase:
+                refuse_alone()
+            if self.options.phase != ACTIVATE:
+                _refuse_unless_approved(found)
             refuse_unless_answerable(self.state)
 
-    def _refuse_unless_reviewed(self, fingerprints: Mapping[str, Fingerprint]) -> None:
+    def _take_over_what_is_staged(self) -> None:
+        """Go on where the phase stage ended, which asked for approval: as hosts say, and not without all of them."""
+        self.staged = staged(self.outcomes, self.reading.observed, self.fingerprints, self.options.reviewed)
+        if self.staged.reasons:
+            raise StopError(f"nothing was activated:{self.staged.refusal}")
+        self.progress.changing = tuple(name for name in self.progress.changing if name not in self.staged.done)
+        self.progress.staged.update(self.progress.changing)
+
+    def _refuse_unless_reviewed(self) -> None:
         if not self.options.reviewed:
             return
-        others = [host.name for host in self.state.inventory if host.name not in fingerprints]
+        others = [host.name for host in self.state.inventory if host.name not in self.fingerprints]
         try:
-            moved = differences(self.options.reviewed, fingerprints, others)
+            moved = differences(self.options.reviewed, self.fingerprints, others)
         except ValueError as error:
             raise StopError(f"reviewed={self.options.reviewed}: {error}; nothing was touched") from None
         if moved:
@@ -168,6 +205,10 @@ class Run:
         """Whether there is a plan for a host with something to do in it."""
         outcome = self.outcomes.get(host.name)
         return isinstance(outcome, Plan) and not outcome.is_empty
+
+    def holds(self, host: Host) -> bool:
+        """Whether the change of a host is left for another run to activate."""
+        return self.options.phase == STAGE and self.has_change(host)
 
 
 _runs: Once[Run] = Once()

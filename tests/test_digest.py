@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from mailproxy.digest import Fingerprint, differences, digest, fingerprint
+from mailproxy.lock import Lock
 from mailproxy.model import DesiredState
-from mailproxy.observed import Lock, ObservedState, Unread
+from mailproxy.observed import ObservedState, Unread
 from mailproxy.render import Content
 from tests.states import GUIDE, desired, edited, observed
 

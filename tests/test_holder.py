@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from mailproxy.holder import LEASE_SECONDS, is_stale, this_process
-from mailproxy.observed import Lock
+from mailproxy.holder import LEASE_SECONDS, for_another_process, is_stale, this_process
+from mailproxy.lock import Lock
 
 
 def lock(holder: str, age: int = 10) -> Lock:
@@ -39,3 +39,9 @@ def test_a_holder_of_unknown_form_holds_it_for_its_lease() -> None:
 
 def test_a_process_number_that_cannot_be_one_is_gone() -> None:
     assert is_stale(lock(of_process(2**70)))
+
+
+def test_what_is_staged_for_another_process_is_kept_for_a_lease_whoever_is_gone() -> None:
+    assert this_process().startswith(for_another_process().partition(" for ")[0])
+    assert not is_stale(lock(for_another_process()))
+    assert is_stale(lock(for_another_process(), age=LEASE_SECONDS + 1))

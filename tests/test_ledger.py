@@ -3,7 +3,8 @@
 import dataclasses
 
 from mailproxy.ledger import row, table
-from mailproxy.observed import Lock, ObservedState, Unread
+from mailproxy.lock import Lock
+from mailproxy.observed import ObservedState, Unread
 from tests.states import GUIDE, desired, edited, empty_host, observed
 
 

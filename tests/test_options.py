@@ -24,6 +24,11 @@ def test_all_of_it(tmp_path: Path) -> None:
     assert options(given) == Options(frozenset({"removals", "networks"}), (page, document), digest({}), True, True)
 
 
+def test_a_phase_and_how_many_waves() -> None:
+    assert options({"phase": "stage"}) == Options(phase="stage")
+    assert options({"phase": "activate", "waves": 1}) == Options(phase="activate", waves=1)
+
+
 def test_gates_may_come_as_json() -> None:
     assert options({"approve": ["restart"]}).approved == {"restart"}
 
@@ -40,6 +45,13 @@ def test_gates_may_come_as_json() -> None:
         ({"inconclusive": "fail"}, "inconclusive=fail: expected pass"),
         ({"inconclusive": True}, "inconclusive=True: expected pass"),
         ({"reviewed": ""}, "reviewed=: expected a digest"),
+        ({"phase": "confirm"}, "phase=confirm: expected stage or activate"),
+        ({"phase": "stage", "expect": "no_changes"}, "expect=no_changes: expected no phase beside it"),
+        ({"phase": "stage", "approve": "unreachable"}, "approve=unreachable: a phase leaves no host behind"),
+        ({"phase": "activate", "waves": 0}, "waves=0: expected how many waves"),
+        ({"phase": "activate", "waves": "canary"}, "waves=canary: expected how many waves"),
+        ({"phase": "stage", "waves": 1}, "waves=1: expected phase=activate beside it"),
+        ({"waves": 1}, "waves=1: expected phase=activate beside it"),
         ({"reviewed": 12345}, "reviewed=12345: expected a digest"),
     ],
 )

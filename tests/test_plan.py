@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from mailproxy.observed import BEFORE_MAIN_CF, LiveFile, Lock, Manifest, ObservedState
+from mailproxy.lock import Lock
+from mailproxy.observed import BEFORE_MAIN_CF, LiveFile, Manifest, ObservedState
 from mailproxy.plan import Plan, Refusal, planned
 from mailproxy.render import INDEXED_FROM
 from tests.states import GUIDE, desired, empty_host, observed, postfix

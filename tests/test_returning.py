@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from mailproxy.lock import Lock
 from mailproxy.model import DesiredState
-from mailproxy.observed import MODE, Foreign, LiveFile, Lock, ObservedState, Saved
+from mailproxy.observed import MODE, Foreign, LiveFile, ObservedState, Saved
 from mailproxy.plan import Plan, Refusal
 from mailproxy.probe import FOREIGN
 from mailproxy.returning import returned
