@@ -2,11 +2,12 @@
 # NAME
 #   activate.sh - put the staged change in place of the live files, or put everything back
 # SYNOPSIS
-#   activate.sh DIRECTORY TOKEN SECONDS
+#   activate.sh DIRECTORY TOKEN DAEMONS QUEUE SECONDS
 # DESCRIPTION
+#   DAEMONS and QUEUE are the directories of daemons and queue that are compiled in.
 #   Works off the records that stage.sh kept in .mailproxy/stage.TOKEN/change, in their order: "cross FROM TO" has Postfix
-#   read the tables from elsewhere until the reload, "swap STAGED NAME" renames a staged file into place, "service none|reload|restart|start" makes Postfix read it, "drop NAME" removes a
-#   table that nothing uses any more. Then it asks the live tables what the records "query ..." say, and the next hops of
+#   read the tables from elsewhere until the reload, "swap STAGED NAME" renames a staged file into place, "service
+#   none|reload|restart|start|stop" makes Postfix read it, "drop NAME" removes a table that nothing uses any more. Then it asks the live tables what the records "query ..." say, and the next hops of
 #   the change. Before the first rename the live files are copied to .mailproxy/generations/N and the journal says so;
 #   where a journal is there already, an earlier change was not brought to its end, and its generation is the one to go
 #   back to.
@@ -17,23 +18,49 @@
 # EXIT STATUS
 #   see common.sh: 0, 10, 11, 13, 14, 15, 64
 
-directory=$1 token=$2 seconds=$3
+directory=$1 token=$2 compiled_daemons=$3 compiled_queue=$4 seconds=$5
 stage=$PRIVATE/stage.$token
 scratch=$stage
+newline='
+'
 
-# records WORD - print the arguments of the staged records of that kind.
+# records query|gone|hop - print the staged records of that kind.
 records() {
-    sed -n "s/^$1 //p" "$stage/change"
+    cat "$stage/$1"
+}
+
+# read_change - set what the change says: $service, $crossing (the types), $notes (lines of the journal), $changed (the names
+# that are replaced or go) and $told (commit and review, in words).
+read_change() {
+    service='' crossing='' notes='' changed='' told=''
+    while read -r word one two; do
+        case $word in
+            service) service=$one ;;
+            cross) crossing="$one $two" ;;
+            note) notes="$notes$word $one${two:+ $two}$newline" ;;
+            swap) changed="$changed $two" ;;
+            drop) changed="$changed $one" ;;
+            record)
+                case $one in commit | review) told="$told, $one $two" ;; esac
+                ;;
+        esac
+    done <"$stage/change"
 }
 
 # refuse_unless_ready - the stage must be ours and checked, and the live files as the review saw them.
 refuse_unless_ready() {
-    [ "$(cat "$stage/checked" 2>/dev/null)" = "$token" ] || fail 64 'nothing is staged; nothing was touched'
+    checked=''
+    read -r checked 2>/dev/null <"$stage/checked" || :
+    [ "$checked" = "$token" ] || fail 64 'nothing is staged; nothing was touched'
     live_digests >"$stage/now" || fail 69 'the live files cannot be compared; nothing was touched'
     # What a later look finds otherwise is somebody's hand, and not what Postfix was told to load.
+    staged=''
+    while read -r word name _; do
+        [ "$word" != swap ] || staged="$staged $name"
+    done <"$stage/change"
     # The names are ours and hold no blanks: splitting is wanted.
-    # shellcheck disable=SC2046
-    (cd "$stage" && set -- $(sed -n 's/^swap \([^ ]*\) .*/\1/p' change) && [ $# -eq 0 ] || digest "$@") >"$stage/sums" ||
+    # shellcheck disable=SC2086
+    { [ -z "$staged" ] || (cd "$stage" && digest $staged); } >"$stage/sums" ||
         fail 69 'the staged files cannot be read; nothing was touched'
     cmp -s "$stage/live" "$stage/now" ||
         fail 11 "changed on the host since it was staged: $(diff "$stage/live" "$stage/now" |
@@ -44,20 +71,33 @@ refuse_unless_ready() {
 # Copies, not links: a table that keeps a name is not seen as replaced by running daemons, and a file
 # that is edited in place later would change its own past.
 save_generation() {
-    last=$(saved_generations | tail -n 1)
-    number=$((${last:--1} + 1))
-    rm -rf "$generations/new"
+    number=0
+    for path in "$generations"/*; do
+        case ${path##*/} in
+            *[!0-9]*) ;;
+            *) [ "${path##*/}" -lt "$number" ] || number=$((${path##*/} + 1)) ;;
+        esac
+    done
+    [ ! -e "$generations/new" ] || rm -rf "$generations/new"
     mkdir -p "$generations/new/loaded" || return 1
-    for name in $(live_names); do
-        cp -p "$name" "$generations/new/$name" || return 1
-    done
-    [ ! -f "$PRIVATE/manifest" ] || cp -p "$PRIVATE/manifest" "$generations/new/manifest" || return 1
+    # The names are ours and hold no blanks: splitting is wanted.
+    # shellcheck disable=SC2046
+    set -- $(live_names)
+    [ ! -f "$PRIVATE/manifest" ] || set -- "$@" "$PRIVATE/manifest"
+    [ $# -eq 0 ] || cp -p "$@" "$generations/new/" || return 1
     # What was loaded is what is live, but where somebody edited that.
-    for name in $FILES; do
-        if [ -f "$PRIVATE/loaded/$name" ] && ! cmp -s "$PRIVATE/loaded/$name" "$name"; then
-            cp -p "$PRIVATE/loaded/$name" "$generations/new/loaded/$name" || return 1
-        fi
-    done
+    set --
+    loaded=''
+    while read -r _ sum name; do
+        loaded="$loaded $name=$sum"
+    done 2>/dev/null <"$PRIVATE/manifest" || :
+    while read -r sum name; do
+        case "$loaded " in
+            *" $name=$sum "*) ;;
+            *) [ ! -f "$PRIVATE/loaded/$name" ] || set -- "$@" "$PRIVATE/loaded/$name" ;;
+        esac
+    done <"$stage/live"
+    [ $# -eq 0 ] || cp -p "$@" "$generations/new/loaded/" || return 1
     mv "$generations/new" "$generations/$number" || return 1
     printf '%s\n' "$number"
 }
@@ -77,19 +117,18 @@ begin() {
 write_journal() {
     mkdir -p "$PRIVATE/restore" && {
         printf 'generation %s\ntoken %s\nsince %s\n' "$generation" "$token" "$(date +%s)" &&
-            printf 'service %s\ndeferred %s\n' "$(records service)" "$(deferred_messages)" &&
-            records cross | sed 's/^/cross /' && records note | sed 's/^/note /' && changed_names
+            printf 'service %s\ndeferred %s\n%s' "$service" "$(deferred_messages)" "${crossing:+cross $crossing$newline}" &&
+            printf '%s' "$notes" && changed_names
     } >"$PRIVATE/journal.new" && mv -f "$PRIVATE/journal.new" "$PRIVATE/journal"
 }
 
 # changed_names - print "changes NAME" for what this change replaces or removes, and what an unsettled one did: only
 # that is put back, as the rest may be somebody's hand.
 changed_names() {
-    {
-        records swap | sed 's/.* //'
-        records drop
-        sed -n 's/^changes //p' "$PRIVATE/journal" 2>/dev/null || :
-    } | sort -u | sed 's/^/changes /'
+    # Names: splitting is wanted.
+    # shellcheck disable=SC2086
+    [ -z "$changed" ] || printf 'changes %s\n' $changed
+    [ ! -f "$PRIVATE/journal" ] || grep '^changes ' "$PRIVATE/journal" || :
 }
 
 # watch - go back unless the change is settled within $seconds. A shell of its own: it counts by itself, so that a clock
@@ -127,7 +166,6 @@ go_back_by_itself() {
 # serve_change ACTION - make Postfix read the change. It refuses the removed domains from here on; what it took before, or
 # still takes in sessions from before, keeps their routes.
 serve_change() {
-    records gone >"$stage/gone" || return 1
     [ ! -s "$stage/gone" ] || smtpd_processes >"$stage/sessions" || return 1
     serve "$1" || return 1
     : >"$stage/served" || return 1
@@ -151,7 +189,6 @@ step() {
         swap) swap "$2" "$3" ;;
         drop) rm -f "$2" ;;
         service) serve_change "$2" ;;
-        *) : ;;
     esac
 }
 
@@ -159,8 +196,12 @@ step() {
 apply() {
     : >"$stage/swapped"
     while read -r word one two rest; do
-        reason=$(step "$word" "$one" "$two" 2>&1 </dev/null) || {
-            printf '%s %s %s: %s\n' "$word" "$one" "$two" "$(printf '%s\n' "$reason" | tr '\n' ' ')"
+        case $word in
+            cross | swap | drop | service) ;;
+            *) continue ;;
+        esac
+        step "$word" "$one" "$two" >"$stage/reason" 2>&1 </dev/null || {
+            printf '%s %s %s: %s\n' "$word" "$one" "$two" "$(tr '\n' ' ' <"$stage/reason")"
             return 1
         }
     done <"$stage/change"
@@ -171,9 +212,9 @@ apply() {
 check_tables() {
     all=yes
     [ ! -e "$stage/waiting" ] || all=
-    tables_asked >"$stage/asked"
+    tables_asked <"$stage/query" >"$stage/asked"
     while read -r type name; do
-        wrong_answers "$type" "$name" "$all" >"$stage/wrong" </dev/null
+        wrong_answers "$type" "$name" "$all" <"$stage/query" >"$stage/wrong"
         [ ! -s "$stage/wrong" ] || {
             printf 'query %s %s: %s' "$type" "$name" "$(head -n 3 "$stage/wrong" | tr '\n' ';')"
             return 1
@@ -181,26 +222,38 @@ check_tables() {
     done <"$stage/asked"
 }
 
-# loaded_digests - print "file SHA256 NAME" for all that is live by this change and as it was staged.
+# loaded_digests - print "file SHA256 NAME" for all that is live by this change and as it was staged, and what the change
+# says of it.
 loaded_digests() {
-    records drop >"$stage/dropped"
     awk '
         FILENAME ~ /live$/ { sum[$2] = $1; next }
         FILENAME ~ /sums$/ { staged[$2] = $1; next }
         FILENAME ~ /swapped$/ { sum[$2] = staged[$1]; next }
-        { delete sum[$1] }
-        END { for (name in sum) print "file", sum[name], name }
-    ' "$stage/live" "$stage/sums" "$stage/swapped" "$stage/dropped"
+        $1 == "drop" { delete sum[$2] }
+        $1 == "loaded" || $1 == "record" { kept[++count] = $0 }
+        END {
+            for (name in sum) print "file", sum[name], name
+            for (line = 1; line <= count; line++) print kept[line]
+        }
+    ' "$stage/live" "$stage/sums" "$stage/swapped" "$stage/change"
 }
 
-# keep_loaded - copy the sources as they were loaded: what was not replaced is in the stage as it was then.
-keep_loaded() {
-    mkdir -p "$PRIVATE/loaded" || return 1
+# prepare_loaded - copy what this change will have loaded, which is what it stages and else what is live. In the stage, as
+# these are to be as they were compared.
+prepare_loaded() {
+    set --
     for name in $FILES; do
-        source=$stage/$name
-        ! grep -q " $name\$" "$stage/swapped" || source=$name
-        [ ! -f "$source" ] || cp "$source" "$PRIVATE/loaded/$name" || return 1
+        source=$name
+        case " $staged " in *" $name "*) source=$stage/$name ;; esac
+        [ ! -f "$source" ] || set -- "$@" "$source"
     done
+    mkdir "$stage/loaded" && cp "$@" "$stage/loaded/"
+}
+
+# keep_loaded - say what was loaded. Routes that had to stay were not replaced.
+keep_loaded() {
+    [ ! -e "$stage/waiting" ] || [ ! -f transport ] || cp transport "$stage/loaded/transport" || return 1
+    rm -rf "$PRIVATE/loaded" && mv "$stage/loaded" "$PRIVATE/loaded"
 }
 
 # write_manifest - record what the running Postfix has loaded, with a copy of the sources: what differs from it later
@@ -211,7 +264,7 @@ write_manifest() {
     else
         keep_loaded && {
             # The last line tells a whole manifest from one that was cut off.
-            loaded_digests && sed -n -e '/^loaded /p' -e '/^record /p' "$stage/change" &&
+            loaded_digests &&
                 printf 'record generation %s\nrecord activated %s\n' $((generation + 1)) "$(date +%s)" && echo end
         } >"$PRIVATE/manifest.new" && mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest" || return 1
     fi
@@ -238,16 +291,19 @@ give_up() {
 }
 
 cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"
-daemons=$(postconf -d -h daemon_directory)
+find_postfix "$compiled_daemons" "$compiled_queue"
 trap '' HUP INT TERM PIPE
 trap give_up EXIT
 [ "$(lock_value token)" = "$token" ] ||
     fail 10 "the lock is no longer ours but $(lock_value holder)'s; nothing was touched"
-mine=$(write_lock "$token" "$(lock_value holder)")
+holder=$(lock_value holder)
+mine=$(write_lock "$token" "$holder")
 mv -f "$mine" "$PRIVATE/lock"
 claim "$$" || fail 10 'another change on this host is being confirmed or undone; nothing was touched'
 trap finish EXIT
 refuse_unless_ready
+read_change
+prepare_loaded || fail 13 'what is to be loaded could not be copied; nothing was touched'
 begin
 if [ "$seconds" != 0 ]; then
     # By exec, as a shell keeps what a redirection only covers: the connection would stay open with it.
@@ -255,11 +311,12 @@ if [ "$seconds" != 0 ]; then
 fi
 stopped_at=$(apply) || undo "activation failed at: $stopped_at"
 write_manifest || undo 'activation failed at: its record could not be written'
-rm -rf "$PRIVATE"/crossing.*
-action=$(records service)
+# Also of a change before, which was interrupted.
+set -- "$PRIVATE"/crossing.*
+[ ! -e "$1" ] || rm -rf "$@"
+action=$service
 [ "$action" != none ] || action='nothing to reload'
-note_in_syslog "activated generation $((generation + 1)), with $generation to go back to: $action, by $(lock_value holder)$(
-    records record | sed -n -e 's/^commit /, commit /p' -e 's/^review /, review /p' | tr -d '\n')"
+note_in_syslog "activated generation $((generation + 1)), with $generation to go back to: $action, by $holder$told"
 if [ -e "$stage/waiting" ]; then
     printf 'routes of removed domains stay for %s: run again when these are over\n' \
         "$(sed '1!s/^/and /' "$stage/waiting" | tr '\n' ' ' | sed 's/ $//')"

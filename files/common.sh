@@ -19,6 +19,8 @@ LC_ALL=C
 unset MAIL_CONFIG 2>/dev/null || :
 export PATH LC_ALL
 
+# Not every program needs them.
+# shellcheck disable=SC2034
 FILES='main.cf mynetworks aliases relaydomains transport'
 PRIVATE=.mailproxy
 
@@ -54,17 +56,19 @@ fi
 
 # digest NAME... - print "SHA256 NAME" for each file; one process for all of them.
 digest() {
-    $DIGEST "$@" | sed 's/^\([0-9a-f]*\) [ *]\{0,1\}/\1 /'
+    $DIGEST "$@" | while read -r sum name; do
+        printf '%s %s\n' "$sum" "${name#\*}"
+    done
 }
 
-# live_names - print the managed files and indexed tables that exist here.
+# live_names - print the managed files and indexed tables that exist here, sorted.
 # The suffixes are those of hash and btree, lmdb, cdb, and dbm (two files).
 live_names() {
-    for name in $FILES aliases.db aliases.lmdb aliases.cdb aliases.dir aliases.pag \
-        relaydomains.db relaydomains.lmdb relaydomains.cdb relaydomains.dir relaydomains.pag \
-        transport.db transport.lmdb transport.cdb transport.dir transport.pag; do
+    for name in aliases aliases.cdb aliases.db aliases.dir aliases.lmdb aliases.pag main.cf mynetworks \
+        relaydomains relaydomains.cdb relaydomains.db relaydomains.dir relaydomains.lmdb relaydomains.pag \
+        transport transport.cdb transport.db transport.dir transport.lmdb transport.pag; do
         if [ -e "$name" ] || [ -L "$name" ]; then
-            printf '%s\n' "$name"
+            say "$name"
         fi
     done
 }
@@ -89,27 +93,51 @@ live_digests() {
     [ $# -eq 0 ] || digest "$@"
 }
 
-# daemon_directory COMPILED-IN - print where the daemons are: as main.cf says, or else as compiled in. postconf is
-# asked only where main.cf mentions it, as it costs more than everything else here.
-daemon_directory() {
-    if [ -f main.cf ]; then
-        while read -r line; do
-            case $line in
-                daemon_directory*) postconf -c "$PWD" -h daemon_directory 2>/dev/null && return ;;
-            esac
-        done <main.cf
-    fi
-    printf '%s\n' "$1"
+# find_postfix DAEMONS QUEUE - set $daemons and $queue, the directories of this configuration's daemons and of its queue: as
+# main.cf says, or else as compiled in, which the arguments are. postconf is asked only where main.cf says it in other
+# words, as it costs more than everything else here.
+find_postfix() {
+    daemons=$1 queue=$2
+    [ -f main.cf ] || return 0
+    while read -r name equals value; do
+        case $name in
+            daemon_directory*) daemons=$(directory_in_main_cf daemon_directory "$name $equals $value" "$1") ;;
+            queue_directory*) queue=$(directory_in_main_cf queue_directory "$name $equals $value" "$2") ;;
+        esac
+    done <main.cf
 }
 
-# master_runs DAEMON-DIRECTORY - whether this configuration's master process is running (master(8), -t); the
-# argument is the compiled-in place of the daemons. Without a main.cf it cannot tell, but its number is where it left it.
+# directory_in_main_cf PARAMETER LINE DEFAULT - print what it is.
+directory_in_main_cf() {
+    value=${2#"$1 = "}
+    case $value in
+        /*[!A-Za-z0-9/._-]* | [!/]*) postconf -c "$PWD" -h "$1" 2>/dev/null || say "$3" ;;
+        *) say "$value" ;;
+    esac
+}
+
+# find_compiled_postfix - the same where nobody said yet what is compiled in.
+find_compiled_postfix() {
+    # Directories of Postfix hold no blanks: splitting is wanted.
+    # shellcheck disable=SC2046
+    find_postfix $(postconf -d -h daemon_directory queue_directory)
+}
+
+# master_runs - whether the master process of this configuration is running: it leaves its number in its queue, and works
+# there. Where processes cannot be looked at it is asked (master(8), -t), which it cannot answer without a main.cf.
 master_runs() {
-    if [ ! -f main.cf ]; then
-        read -r process 2>/dev/null <"$(postconf -d -h queue_directory)/pid/master.pid" && is_process "$process" master
-        return
+    process='' command=''
+    read -r process 2>/dev/null <"$queue/pid/master.pid" || :
+    if [ -d "/proc/$$" ]; then
+        read -r command 2>/dev/null <"/proc/${process:-none}/comm" || :
+        # Every test(1) at hand has -ef, though POSIX did not before 2024.
+        # shellcheck disable=SC3013
+        [ "$command" = master ] && [ "/proc/$process/cwd" -ef "$queue" ]
+    elif [ -f main.cf ]; then
+        if "$daemons/master" -c "$PWD" -t >/dev/null 2>&1; then return 1; fi
+    else
+        is_process "$process" master
     fi
-    ! "$(daemon_directory "$1")/master" -c "$PWD" -t >/dev/null 2>&1
 }
 
 # is_bootstrapping - whether Postfix was installed by mailproxy here, and no change was ever confirmed.
@@ -117,9 +145,21 @@ is_bootstrapping() {
     [ -f "$PRIVATE/bootstrap" ]
 }
 
+# value_in FILE KEY - print what the first line "KEY VALUE" of a small file says; nothing where there is none. Read by
+# the shell itself, as it is asked often.
+value_in() {
+    [ -f "$1" ] || return 0
+    while read -r key value; do
+        if [ "$key" = "$2" ]; then
+            printf '%s\n' "$value"
+            return 0
+        fi
+    done <"$1"
+}
+
 # lock_value KEY - print what the lock says of KEY (token, holder, since, pid); nothing without a lock.
 lock_value() {
-    sed -n "s/^$1 //p" "$PRIVATE/lock" 2>/dev/null || :
+    value_in "$PRIVATE/lock" "$1"
 }
 
 # is_process PID TEXT - whether a process runs that has TEXT in its command line: its number may be somebody else's.
@@ -159,11 +199,19 @@ release_lock() {
 
 # clear_up - remove what programs left that were killed; to be called by who holds the lock.
 clear_up() {
-    rm -rf "$PRIVATE"/stage.* "$PRIVATE"/lock.* "$PRIVATE"/settling.*
-    if [ -f "$PRIVATE/settling" ] && ! is_at_work "$(cat "$PRIVATE/settling")"; then
+    settling=''
+    read -r settling 2>/dev/null <"$PRIVATE/settling" || :
+    if [ -f "$PRIVATE/settling" ] && ! is_at_work "$settling"; then
         rm -f "$PRIVATE/settling"
     fi
-    [ -f "$PRIVATE/journal" ] || rm -rf "$PRIVATE/restore" "$PRIVATE"/crossing.*
+    set -- "$PRIVATE"/stage.* "$PRIVATE"/lock.* "$PRIVATE"/settling.*
+    [ -f "$PRIVATE/journal" ] || set -- "$@" "$PRIVATE/restore" "$PRIVATE"/crossing.*
+    for leftover in "$@"; do
+        if [ -e "$leftover" ]; then
+            rm -rf "$@"
+            break
+        fi
+    done
 }
 
 # note_in_syslog WORD... - leave a line in the host's mail log, with the instance that it is about.

@@ -14,6 +14,8 @@ RELAYING='mynetworks relay_domains transport_maps alias_maps relay_transport rel
 # one ends in a newline; else in hexadecimal, as the way back to the controller carries only UTF-8 lines.
 content() {
     name=$1 path=${2:-$1}
+    # What is small is looked at by the shell itself.
+    ! small_content || return 0
     # What is not printable, and the last byte: of a plain text that is the newline and nothing else.
     # shellcheck disable=SC2046
     set -- $({ tr -d '\11\12\40-\176' <"$path" && tail -c 1 "$path"; } | od -An -v -tx1 -N 2)
@@ -24,6 +26,21 @@ content() {
         printf 'content %s hex\n' "$name"
         od -An -v -tx1 "$path" | sed 's/^/|/'
     fi
+}
+
+# small_content - print $path as $name where it is such a plain text, and small; else fail, having printed nothing.
+small_content() {
+    size=$(($(wc -c <"$path"))) length=0 text=''
+    [ "$size" -le 10000 ] || return 1
+    while IFS= read -r line; do
+        case $line in
+            *[!\	\ -~]*) return 1 ;;
+        esac
+        length=$((length + ${#line} + 1)) text="$text
+|$line"
+    done <"$path"
+    # A shell passes over a NUL, and over what comes behind the last newline.
+    [ "$length" = "$size" ] && say "content $name text$text"
 }
 
 # lines - replace what is no printable ASCII: the way back to the controller carries only UTF-8 lines.

@@ -138,7 +138,7 @@ refusals() {
 
 # ours_runs - whether it is our own Postfix that runs, not confirmed yet.
 ours_runs() (
-    [ "$state" = installed ] && cd "$directory" && master_runs "$(postconf -d -h daemon_directory)"
+    [ "$state" = installed ] && cd "$directory" && find_compiled_postfix && master_runs
 )
 
 # survey - print what there is.
@@ -232,7 +232,8 @@ refuse_unless_approved() {
 # keep_down - whatever its package had done, Postfix neither runs nor starts at boot.
 keep_down() {
     at_boot disable >"$PRIVATE/said" 2>&1 </dev/null || fail 13 "it is installed, but may start at boot: $(said)"
-    if master_runs "$(postconf -d -h daemon_directory)"; then
+    find_compiled_postfix
+    if master_runs; then
         with_service_manager stop >/dev/null 2>&1 || postfix -c "$PWD" stop >/dev/null 2>&1 || :
         echo 'its package started Postfix as it comes, which was stopped at once'
     fi

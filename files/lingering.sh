@@ -21,7 +21,7 @@ queued_for_gone() {
 # smtpd_processes - print the numbers of the processes that talk to clients; those of other instances know nothing of
 # this change. Whose master has died may be anybody's.
 smtpd_processes() {
-    master=$(postconf -c "$PWD" -h queue_directory)/pid/master.pid || return 1
+    master=$queue/pid/master.pid
     [ -f "$master" ] || return 0
     { ps -A -o pid= -o ppid= -o comm= 2>/dev/null || ps -o pid,ppid,comm; } |
         awk -v master="$(tr -d ' ' <"$master")" '($2 == master || $2 == 1) && $3 ~ /(^|\/)smtpd$/ { print $1 }'

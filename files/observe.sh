@@ -7,7 +7,8 @@
 #   DIRECTORY is the configuration directory of the instance; '' is the one that this Postfix was compiled for.
 #   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this), "user NAME" (an
 #   account that aliases lead to), "types" (the table types are needed), "ask PARAMETER" (one that is declared),
-#   "queue" (its length is needed) and "generation NUMBER|last" (what is kept of it is needed). Changes nothing and
+#   "queue" (its length is needed), "brief" (the contents of relaydomains and transport are not needed where they are
+#   the ones that were loaded: other hosts may have the same) and "generation NUMBER|last" (what is kept of it is needed). Changes nothing and
 #   writes no file.
 #   Prints one record a line, the last one being "end":
 #     default PARAMETER = VALUE (as compiled in); instance DIRECTORY (where it is not the one compiled in);
@@ -34,7 +35,7 @@
 #   0 in every case in which the output is complete
 
 # The parameters whose defaults decide what is rendered, besides the version.
-RENDERED_BY="config_directory daemon_directory default_database_type inet_interfaces inet_protocols \
+RENDERED_BY="config_directory daemon_directory queue_directory default_database_type inet_interfaces inet_protocols \
 parent_domain_matches_subdomains compatibility_level maillog_file smtpd_relay_restrictions \
 smtpd_forbid_bare_newline smtpd_forbid_bare_newline_reject_code"
 
@@ -58,13 +59,15 @@ files() {
     # shellcheck disable=SC2086
     set -- $regular
     [ $# -gt 0 ] || return 0
-    {
-        $DIGEST "$@"
-        # shellcheck disable=SC2012
-        ls -ldn "$@"
-    } | awk '
-        NF == 2 { sub(/^\*/, "", $2); sum[$2] = $1; next }
-        { print "file", $NF, sum[$NF], substr($1, 1, 10), $3, $4 }'
+    digest "$@" | {
+        # Nine words a line, none with a blank in it, and sorted as live_names has them: splitting is wanted.
+        # shellcheck disable=SC2012,SC2046
+        set -- $(ls -ldn "$@")
+        while read -r sum name; do
+            say "file $name $sum ${1%"${1#??????????}"} $3 $4"
+            shift 9
+        done
+    }
 }
 
 # relayed - print the words of what names relay domains, one a line.
@@ -78,8 +81,20 @@ relayed() {
     say "$effective" | sed -n 's/^relay_domains *= *//p' | split
 }
 
+# is_queue_empty - whether no message waits, as the directories of the queue show without a process of their own.
+is_queue_empty() {
+    for place in maildrop incoming active hold deferred; do
+        [ -d "$queue/$place" ] || return 1
+        for message in "$queue/$place"/* "$queue/$place"/*/*; do
+            [ ! -f "$message" ] && [ "${message%/*/*}" = "$queue/$place" ] && [ -d "$message" ] && return 1
+            [ ! -f "$message" ] || return 1
+        done
+    done
+}
+
 # queue - print how many messages wait, and how many recipients of them in each domain that is relayed.
 queue() {
+    ! is_queue_empty || { echo 'queue 0' && return; }
     listed=$(postqueue -c "$PWD" -p 2>/dev/null) || { echo 'queue unread' && return; }
     { relayed | sed 's/^/known /' && say "$listed" | sed 's/^/queue /'; } | awk '
         { line = substr($0, 7) }
@@ -141,7 +156,7 @@ enter_instance() {
 
 instance=${1:-}
 command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed? (pyinfra INVENTORY mailproxy.bootstrap installs it)"
-wanted='' asked='' effective='' queue_matters='' generation=''
+wanted='' asked='' effective='' queue_matters='' generation='' brief=''
 while IFS=' ' read -r word name value; do
     case $word in
         want) wanted="$wanted $name=$value" ;;
@@ -149,6 +164,7 @@ while IFS=' ' read -r word name value; do
         types) printf 'table_types %s\n' "$(postconf -m | tr '\n' ' ')" ;;
         ask) asked="$asked $name" ;;
         queue) queue_matters=yes ;;
+        brief) brief=yes ;;
         generation) generation=$name ;;
     esac
 done
@@ -161,7 +177,7 @@ newline='
 directory=${defaults#*config_directory = }
 directory=${directory%%"$newline"*}
 daemons=${defaults#*daemon_directory = }
-daemons=${daemons%%"$newline"*}
+queue=${defaults#*queue_directory = }
 case $directory in
     '' | *[!A-Za-z0-9/._-]*) unreadable "configuration directory '$directory', expected a plain path" ;;
 esac
@@ -188,7 +204,8 @@ for name in $asked; do
         *) printf 'lacks %s\n' "$name" ;;
     esac
 done
-if master_runs "$daemons"; then echo 'running yes'; else echo 'running no'; fi
+find_postfix "${daemons%%"$newline"*}" "${queue%%"$newline"*}"
+if master_runs; then echo 'running yes'; else echo 'running no'; fi
 records=$(files)
 say "$records"
 
@@ -196,6 +213,7 @@ loaded=
 if [ -f "$PRIVATE/manifest" ]; then
     while IFS=' ' read -r word value name; do
         [ "$word" != file ] || loaded="$loaded $name=$value"
+        say "manifest $word${value:+ $value}${name:+ $name}"
     done <"$PRIVATE/manifest"
 fi
 # A record of a file holds no blanks but those between its words: splitting is wanted.
@@ -207,8 +225,14 @@ while [ $# -gt 1 ]; do
             case "$wanted " in
                 *" $2=$3 "*) ;;
                 *)
-                    content "$2"
-                    case $2 in relaydomains | transport) queue_matters=yes ;; esac
+                    needed=yes
+                    case $2 in
+                        relaydomains | transport)
+                            queue_matters=yes
+                            case "$brief$loaded " in yes*" $2=$3 "*) needed='' ;; esac
+                            ;;
+                    esac
+                    [ -z "$needed" ] || content "$2"
                     ;;
             esac
             case "$loaded " in
@@ -229,7 +253,6 @@ for name in $FILES; do
 done
 [ -z "$queue_matters" ] || queue
 [ -z "$generation" ] || saved "$generation"
-prefixed manifest "$PRIVATE/manifest"
 prefixed journal "$PRIVATE/journal"
 prefixed bootstrap "$PRIVATE/bootstrap"
 # What an interrupted change may have been started with.

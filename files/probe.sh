@@ -19,9 +19,10 @@ records() {
 }
 
 cd "$directory" || fail 69 "cannot enter $directory"
-if master_runs "$(postconf -d -h daemon_directory)"; then echo 'running yes'; else echo 'running no'; fi
-tables_asked | while read -r type name; do
-    wrong_answers "$type" "$name" all </dev/null | sed "s/^/wrong $name: /"
+find_compiled_postfix
+if master_runs; then echo 'running yes'; else echo 'running no'; fi
+records query | tables_asked | while read -r type name; do
+    records query | wrong_answers "$type" "$name" all | sed "s/^/wrong $name: /"
 done
 ask_hops
 printf 'deferred %s\n' "$(deferred_messages)"

@@ -5,15 +5,16 @@
 #   put between common.sh and the text of activate.sh, settle.sh or probe.sh; never run by itself
 # DESCRIPTION
 #   The programs that use it define records WORD, which prints the arguments of the records of that kind:
-#   query TYPE NAME KEY hit VALUE, query TYPE NAME KEY miss, and hop DESTINATION.
+#   query TYPE NAME KEY hit VALUE, query TYPE NAME KEY miss, and hop DESTINATION. They have set $queue.
 
 # wrong_answers TYPE NAME [all] - print each key for which a live table does not answer as intended, and what it does
 # answer; nothing where all is right. One process asks for all of them. With "all" those count too that are to find nothing.
+# The records come on standard input.
 wrong_answers() {
-    records query | sed -n "s/^$1 $2 //p" | {
-        asked=$(cat)
-        say "$asked" | sed 's/ .*//' | postmap -c "$PWD" -q - "$1:$PWD/$2" 2>&1 || :
-        say "$asked"
+    wanted=$(sed -n "s/^$1 $2 //p")
+    {
+        say "$wanted" | sed 's/ .*//' | postmap -c "$PWD" -q - "$1:$PWD/$2" 2>&1 || :
+        say "$wanted"
     } | awk -v misses="${3:-}" '
         / (hit .*|miss)$/ && !/\t/ {
             key = $1; meant = substr($0, length(key) + 2); is = (key in found) ? "hit " found[key] : "miss"
@@ -26,9 +27,9 @@ wrong_answers() {
         { key = $0; sub(/\t.*/, "", key); found[key] = substr($0, length(key) + 2) }'
 }
 
-# tables_asked - print TYPE NAME of each table that there are queries for.
+# tables_asked - print TYPE NAME of each table that there are queries for on standard input.
 tables_asked() {
-    records query | awk '!seen[$1 " " $2]++ { print $1, $2 }'
+    awk '!seen[$1 " " $2]++ { print $1, $2 }'
 }
 
 # ask_hop DESTINATION - print "hop DESTINATION answers", "... silent REASON", or "... unasked REASON" where this host has
@@ -42,7 +43,10 @@ ask_hop() {
             if command -v posttls-finger >/dev/null; then
                 # Nothing is said of one that answers. The option is one word or none.
                 # shellcheck disable=SC2086
-                said=$(MAIL_CONFIG=$PWD posttls-finger $protocol -c -l none -t 5 -T 10 -- "$place" 2>&1 | tail -n 1)
+                said=$(MAIL_CONFIG=$PWD posttls-finger $protocol -c -l none -t 5 -T 10 -- "$place" 2>&1)
+                # Its last line.
+                said=${said##*"
+"}
                 said=${said#posttls-finger: }
             else
                 ask_by_netcat "$place" || return 0
@@ -89,5 +93,15 @@ ask_hops() {
 
 # deferred_messages - print how many messages wait for another try.
 deferred_messages() {
-    find "$(postconf -c "$PWD" -h queue_directory)/deferred" -type f 2>/dev/null | wc -l | tr -d ' '
+    set -- "$queue"/deferred/*
+    first=$1
+    set -- "$queue"/deferred/*/*
+    if [ -f "$first" ] || [ -d "$1" ]; then
+        # Not as deep as usual, or deeper (hash_queue_depth).
+        echo $(($(find "$queue/deferred" -type f 2>/dev/null | wc -l)))
+    elif [ "$1" = "$queue/deferred/*/*" ]; then
+        echo 0
+    else
+        echo $#
+    fi
 }

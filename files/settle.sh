@@ -2,10 +2,11 @@
 # NAME
 #   settle.sh - end a change that was activated: confirm it, keep it as it is, or put back what was live before
 # SYNOPSIS
-#   settle.sh DIRECTORY TOKEN confirm MOST
-#   settle.sh DIRECTORY TOKEN keep
-#   settle.sh DIRECTORY TOKEN undo REASON
+#   settle.sh DIRECTORY TOKEN DAEMONS QUEUE confirm MOST
+#   settle.sh DIRECTORY TOKEN DAEMONS QUEUE keep
+#   settle.sh DIRECTORY TOKEN DAEMONS QUEUE undo REASON
 # DESCRIPTION
+#   DAEMONS and QUEUE are the directories of daemons and queue that are compiled in.
 #   confirm: nobody goes back any more. Where the deferred queue has grown by more than MOST messages since before the
 #   activation, the change is undone instead. A Postfix that mailproxy installed is enabled at boot with that, not before.
 #   keep: it was not proven, and stays: its watcher ends, but the journal tells the next run that nothing was proven.
@@ -14,13 +15,15 @@
 # EXIT STATUS
 #   see common.sh: 0, 14, 15, 16, 69
 
-directory=$1 token=$2 what=$3 argument=${4:-}
+directory=$1 token=$2 compiled_daemons=$3 compiled_queue=$4 what=$5 argument=${6:-}
 scratch=$PRIVATE/restore
 # How many generations are kept besides the first.
 KEPT=10
 
 # prune - keep generation 0, what was there before us, and the last ones.
 prune() {
+    set -- "$generations"/*
+    [ $# -gt $((KEPT + 1)) ] || return 0
     saved_generations | sed 1d | sort -rn | sed "1,${KEPT}d" | while read -r number; do
         rm -rf "${generations:?}/$number"
     done
@@ -38,6 +41,7 @@ confirm() {
         rm -f "$PRIVATE/bootstrap"
         [ "$(service_manager)" != none ] || echo 'nothing on this system starts Postfix at boot'
     fi
+    # The journal first: what is without it is over.
     rm -f "$PRIVATE/journal"
     rm -rf "$PRIVATE/restore"
     note_in_syslog "confirmed generation $((generation + 1))"
@@ -54,7 +58,7 @@ finish() {
 }
 
 cd "$directory" || fail 69 "cannot enter $directory"
-daemons=$(postconf -d -h daemon_directory)
+find_postfix "$compiled_daemons" "$compiled_queue"
 trap '' HUP INT TERM PIPE
 claim "$$" || fail 16 'another program is at work on this change; run again to see what became of it'
 trap finish EXIT

@@ -9,12 +9,15 @@
 #   The change is a text of records, each a line:
 #     base NAME SHA256|absent       what the review saw; anything else on the disk is refused
 #     file NAME LINES SHA256        a new content, followed by its lines; it must arrive with this digest
+#     edit NAME LIVE LINES SHA256   what makes a new content of the live file LIVE, followed by its lines (mailproxy/edit.py)
 #     copy NAME GENERATION          a content that a generation of this host keeps, as it is there
 #     check main.cf                 have "postfix check" look at it; for the slowest of the checks only a new one
 #     table NAME TYPE COUNT SHA256  index NAME as TYPE; the sorted listing must have this digest
 #     cross FROM TO                 prepare to have tables read from elsewhere while they change from type FROM to type TO
-#     gone DOMAIN, swap STAGED NAME, service ACTION, drop NAME, query TYPE NAME KEY hit VALUE or miss, hop DESTINATION,
-#     held REVIEW STATE (it waits for another run, and this is what it is of), note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand     kept for activate.sh, in this order
+#     held REVIEW STATE             what is staged waits for another run, and this is what it is of
+#     swap STAGED NAME, service ACTION, drop NAME, note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand
+#                                   kept for activate.sh in the file "change", in this order, with those above
+#     gone DOMAIN, query TYPE NAME KEY hit VALUE or miss, hop DESTINATION      kept for it in files of these names
 #     end                           the last line; without it nothing is done
 #   Takes the lock, writes .mailproxy/stage.TOKEN/, and touches no live file. When it succeeds the lock and the
 #   stage stay for activate.sh; when it fails both are gone.
@@ -23,6 +26,8 @@
 
 directory=$1 token=$2 holder=$3 stale=$4
 stage=$PRIVATE/stage.$token
+newline='
+'
 
 # take_lock - become the one controller of this host, or fail naming the one that is.
 # A hard link appears with its content or not at all, and fails where a lock is already.
@@ -60,43 +65,85 @@ abandon() {
 
 # receive - split standard input into the files of the stage and the record list "change".
 receive() {
-    : >"$stage/meant"
-    : >"$stage/arrived"
+    # What becomes live is to be read by all.
+    umask 022
     awk -v stage="$stage" '
+        BEGIN { for (i = split("change meant bases gone query hop", kept, " "); i > 0; i--) printf "" > (stage "/" kept[i]) }
         left > 0 { print > target; if (--left == 0) close(target); next }
-        $1 == "file" {
-            print $4, $2 > (stage "/meant")
-            target = stage "/" $2; left = $3; if (left == 0) { printf "" > target; close(target) } next
+        $1 == "file" || $1 == "edit" {
+            print $NF, $2 > (stage "/meant")
+            target = stage "/" $2 ($1 == "edit" ? ".edit." $3 : "")
+            left = $(NF - 1); if (left == 0) { printf "" > target; close(target) } next
         }
-        { print > (stage "/change") }
-    '
-    [ "$(tail -n 1 "$stage/change" 2>/dev/null)" = end ] ||
-        fail 64 'the change arrived incomplete; nothing was touched'
-    # Their names are ours and hold no blanks: splitting is wanted.
-    # shellcheck disable=SC2046
-    [ ! -s "$stage/meant" ] || (cd "$stage" && set -- $(cut -d ' ' -f 2 meant) && chmod 0644 "$@" && digest "$@") \
-        >"$stage/arrived" || :
-    cmp -s "$stage/meant" "$stage/arrived" ||
+        $1 == "base" { print $3, $2 > (stage "/bases"); next }
+        $1 == "gone" || $1 == "query" || $1 == "hop" { print substr($0, length($1) + 2) > (stage "/" $1); next }
+        { print > (stage "/change"); last = $0 }
+        END { exit last == "end" ? 0 : 3 }
+    ' && status=0 || status=$?
+    [ "$status" != 3 ] || fail 64 'the change arrived incomplete; nothing was touched'
+    for edit in "$stage"/*.edit.*; do
+        [ ! -f "$edit" ] || edited "$edit" "${edit##*.edit.}" >"${edit%.edit.*}" 2>/dev/null || :
+    done
+    umask 077
+    meant='' names='' arrived=''
+    while read -r sum name; do
+        meant="$meant${meant:+$newline}$sum $name" names="$names $name"
+    done <"$stage/meant"
+    # The names are ours and hold no blanks: splitting is wanted.
+    # shellcheck disable=SC2086
+    [ -z "$names" ] || arrived=$(cd "$stage" && digest $names) || :
+    if [ "$status" != 0 ] || [ "$arrived" != "$meant" ]; then
         fail 64 'what was sent could not be written as it is: is the disk full? Nothing was touched'
+    fi
+}
+
+# edited EDIT LIVE - print the live file as edited: an edit is made of hunks "AT DROPPED ADDED", each followed by the lines
+# that are added. Whether that is right is told by the digest.
+edited() {
+    awk -v edit="$1" '
+        function next_hunk(    hunk) {
+            at = 0
+            if ((getline head <edit) > 0) { split(head, hunk, " "); at = hunk[1]; dropped = hunk[2]; added = hunk[3] }
+        }
+        function add() {
+            for (; added > 0; added--) { getline line <edit; print line }
+            last = at + dropped - 1
+            next_hunk()
+        }
+        BEGIN { next_hunk() }
+        FNR == at { add() }
+        FNR > last { print }
+        END { if (at) add() }
+    ' "$2"
 }
 
 # copy_saved - take from a generation what is to be live again.
 copy_saved() {
-    sed -n 's/^copy //p' "$stage/change" | while read -r name number; do
-        cp -p "$PRIVATE/generations/$number/$name" "$stage/$name" ||
+    while read -r word name number; do
+        [ "$word" != copy ] || cp -p "$PRIVATE/generations/$number/$name" "$stage/$name" ||
             fail 69 "generation $number has no $name that could be copied; nothing was touched"
-    done
+    done <"$stage/change"
 }
 
 # refuse_if_moved - the live files must be the ones that the review saw.
 refuse_if_moved() {
     live_digests >"$stage/live"
-    moved=$(awk '
-        FILENAME == ARGV[1] { live[$2] = $1; next }
-        $1 == "base" { seen[$2] = 1; is = ($2 in live) ? live[$2] : "absent"; if (is != $3) print $2 }
-        END { for (name in live) if (!(name in seen)) print name }
-    ' "$stage/live" "$stage/change" | tr '\n' ' ')
-    [ -z "$moved" ] || fail 11 "changed on the host since it was read: ${moved% }; nothing was touched"
+    live=' ' moved=''
+    while read -r sum name; do
+        live="$live$name=$sum "
+    done <"$stage/live"
+    while read -r sum name; do
+        case $live in
+            *" $name=$sum "*) live=${live%%" $name="*}${live#*" $name=$sum"} ;;
+            *" $name="*) ;;
+            *) [ "$sum" = absent ] || moved="$moved $name" ;;
+        esac
+    done <"$stage/bases"
+    # What is left is live otherwise, or was not there.
+    for left in $live; do
+        moved="$moved ${left%=*}"
+    done
+    [ -z "$moved" ] || fail 11 "changed on the host since it was read:$moved; nothing was touched"
 }
 
 # settle FILE - date a file some seconds back. Every program of Postfix that reads a main.cf of this very second
@@ -106,17 +153,20 @@ settle() {
     TZ=UTC0 touch -t "$(TZ=AGO0:00:05 date +%Y%m%d%H%M.%S)" "$1"
 }
 
-# fill_up - fill the stage with the live files that this change leaves alone, for checking the whole.
-fill_up() {
+# choose_configuration - set $configuration to the directory by which tables are made: the live one, or where main.cf is to be
+# checked the stage, filled up with the live files that this change leaves alone.
+choose_configuration() {
+    configuration=$PWD
+    checks=$(value_in "$stage/change" check)
     [ ! -f "$stage/main.cf" ] || settle "$stage/main.cf"
-    for name in $FILES; do
-        [ -f "$stage/$name" ] || [ ! -f "$name" ] || cp -p "$name" "$stage/$name"
+    [ -f "$stage/main.cf" ] || [ -n "$checks" ] || return 0
+    configuration=$PWD/$stage
+    set --
+    # Also what lets Postfix find its services and its dynamically loaded table types.
+    for name in $FILES master.cf dynamicmaps.cf dynamicmaps.cf.d; do
+        [ -e "$stage/$name" ] || [ ! -e "$name" ] || set -- "$@" "$name"
     done
-    # What lets Postfix find its services and its dynamically loaded table types.
-    for name in master.cf dynamicmaps.cf; do
-        [ ! -f "$name" ] || cp "$name" "$stage/$name"
-    done
-    [ ! -d dynamicmaps.cf.d ] || cp -R dynamicmaps.cf.d "$stage/"
+    cp -pRL "$@" "$stage/"
 }
 
 # said - print what a program said, on one line, without the path of the stage and the value of a parameter that it does
@@ -129,36 +179,39 @@ said() {
 # cdb: there it is asked for every key of the source, which is as it was sent.
 listing() {
     if [ "$2" = cdb ]; then
-        sed -e '/^#/d' -e 's/[: ].*//' "$stage/$1" | postmap -c "$PWD/$stage" -q - "$2:$PWD/$stage/$1"
+        sed -e '/^#/d' -e 's/[: ].*//' "$stage/$1" | postmap -c "$configuration" -q - "$2:$PWD/$stage/$1"
+    elif [ "$1" = aliases ]; then
+        postmap -c "$configuration" -s "$2:$PWD/$stage/$1" |
+            grep -v -e '^YP_LAST_MODIFIED	' -e '^YP_MASTER_NAME	' -e '^@	@$'
     else
-        postmap -c "$PWD/$stage" -s "$2:$PWD/$stage/$1"
-    fi |
-        grep -v -e '^YP_LAST_MODIFIED	' -e '^YP_MASTER_NAME	' -e '^@	@$' | sort
+        postmap -c "$configuration" -s "$2:$PWD/$stage/$1"
+    fi | sort
 }
 
 # index_tables - compile each table and compare it with what was meant: the tools exit 0 on bad lines
 # and only warn, so anything on standard error is a failure.
 index_tables() {
-    grep '^table ' "$stage/change" >"$stage/tables" || return 0
-    while read -r _ name type count sum; do
+    while read -r word name type count sum; do
+        [ "$word" = table ] || continue
+        # A table that is only damaged is made of the live source.
+        [ -f "$stage/$name" ] || cp -p "$name" "$stage/$name"
         case $name in aliases) tool=postalias ;; *) tool=postmap ;; esac
-        if ! "$tool" -c "$PWD/$stage" "$type:$PWD/$stage/$name" 2>"$stage/said" </dev/null || [ -s "$stage/said" ]; then
+        if ! "$tool" -c "$configuration" "$type:$PWD/$stage/$name" 2>"$stage/said" </dev/null || [ -s "$stage/said" ]; then
             fail 12 "$tool could not index $name: $(said); nothing was touched"
         fi
         listing "$name" "$type" >"$stage/listing" 2>"$stage/said" || :
-        # shellcheck disable=SC2094
-        if [ "$(digest "$stage/listing" | cut -d ' ' -f 1)" != "$sum" ]; then
+        if [ "$(digest "$stage/listing")" != "$sum $stage/listing" ]; then
             fail 12 "$name indexed as $type lists $(($(wc -l <"$stage/listing"))) entries, and not exactly the $count" \
                 "that were meant; $(said)nothing was touched"
         fi
         chmod 0644 "$stage/$name" "$stage/$name".*
-    done <"$stage/tables"
+    done <"$stage/change"
 }
 
 # prepare_crossing - make the tables and the main.cf that are live while tables become another type of the same file
 # names: what is live now, with the routes of both sides.
 prepare_crossing() {
-    types=$(sed -n 's/^cross //p' "$stage/change")
+    types=$(value_in "$stage/change" cross)
     [ -n "$types" ] || return 0
     mkdir "$stage/crossing"
     for name in aliases relaydomains transport bridge; do
@@ -172,11 +225,14 @@ prepare_crossing() {
 
 # check_transports - every route must name a service of master.cf: mail for another would wait until it expires.
 check_transports() {
+    routes=$stage/transport
+    [ -f "$routes" ] || routes=transport
+    [ -f "$routes" ] && [ -f master.cf ] || return 0
     unknown=$(awk '
         /^[ \t#]/ || NF < 2 { next }
         FILENAME == ARGV[1] { service[$1]; next }
         { name = $2; if (sub(/:.*/, "", name) && name != "" && !(name in service)) print name }
-    ' "$stage/master.cf" "$stage/transport" | sort -u | tr '\n' ' ')
+    ' master.cf "$routes" | sort -u | tr '\n' ' ')
     [ -z "$unknown" ] || fail 13 "transport names what is no service in master.cf: ${unknown% }; nothing was touched"
 }
 
@@ -224,7 +280,8 @@ try_smtpd() {
     sed -e "s|$PWD/mynetworks|$PWD/$stage/mynetworks|" -e "s|$PWD/aliases|$PWD/$stage/aliases|" \
         -e "s|$PWD/relaydomains|$PWD/$stage/relaydomains|" -e "s|$PWD/transport|$PWD/$stage/transport|" \
         "$stage/main.cf" | awk '/^[^ \t#]/ { is_out = /^authorized_submit_users[ \t]*=/ } !is_out' >"$stage/try/main.cf"
-    if ! master_runs "$(postconf -d -h daemon_directory)"; then
+    find_compiled_postfix
+    if ! master_runs; then
         # Nobody answers for the accounts there: smtpd would wait, and tell nothing. The last assignment holds.
         echo 'local_recipient_maps =' >>"$stage/try/main.cf"
     fi
@@ -246,6 +303,7 @@ try_smtpd() {
 # check_configuration - have this host's Postfix read the staged main.cf. postconf exits 0 on unknown
 # parameters, postmap stops at a bad number and says so, and postfix check says so only to the mail log.
 check_configuration() {
+    [ -f "$stage/main.cf" ] || return 0
     # What was live before may be warned of: it was then, and is wanted as it was.
     if grep -q '^copy main.cf ' "$stage/change"; then
         postconf -c "$PWD/$stage" -n >/dev/null 2>"$stage/said" ||
@@ -257,9 +315,7 @@ check_configuration() {
     [ ! -s "$stage/said" ] || fail 13 "postconf does not accept main.cf: $(said); nothing was touched"
     postmap -c "$PWD/$stage" -q check static:ok >/dev/null 2>"$stage/said" </dev/null || :
     [ ! -s "$stage/said" ] || fail 13 "Postfix does not accept main.cf: $(said); nothing was touched"
-    if ! grep -q '^check main.cf$' "$stage/change"; then
-        return 0
-    fi
+    [ -n "$checks" ] || return 0
     check_types
     check_space
     postfix -c "$PWD/$stage" check >/dev/null 2>"$stage/said" </dev/null ||
@@ -270,7 +326,6 @@ check_configuration() {
 cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"
 [ ! -L "$PRIVATE" ] || fail 69 "$directory/$PRIVATE is a symbolic link; expected a directory of root; nothing was touched"
 [ -d "$PRIVATE" ] || mkdir -m 0700 "$PRIVATE"
-chmod 0700 "$PRIVATE"
 take_lock
 trap abandon EXIT
 trap 'exit 1' HUP INT TERM
@@ -279,7 +334,7 @@ mkdir "$stage"
 receive
 refuse_if_moved
 copy_saved
-fill_up
+choose_configuration
 index_tables
 prepare_crossing
 check_transports

@@ -4,8 +4,8 @@
 # SYNOPSIS
 #   put after common.sh and service.sh, before the text of activate.sh or settle.sh; never run by itself
 # DESCRIPTION
-#   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons, where
-#   the daemons are as compiled in; $scratch, a directory for what programs say.
+#   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons and
+#   $queue (find_postfix); $scratch, a directory for what programs say.
 #   The journal lies there from before the first rename until the change is confirmed or undone. It has a line for each:
 #   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, deferred MESSAGES, cross FROM TO, note TEXT, changes NAME;
 #   then "late yes" when routes have gone, "applied yes" when all of it is live and answers, and "verdict inconclusive"
@@ -13,16 +13,9 @@
 
 generations=$PRIVATE/generations
 
-# journal_value KEY - print what the journal says of KEY; nothing without a journal. Read by the shell itself, as the
-# watcher asks every second.
+# journal_value KEY - print what the journal says of KEY; nothing without a journal.
 journal_value() {
-    [ -f "$PRIVATE/journal" ] || return 0
-    while read -r key value; do
-        if [ "$key" = "$1" ]; then
-            printf '%s\n' "$value"
-            return 0
-        fi
-    done <"$PRIVATE/journal"
+    value_in "$PRIVATE/journal" "$1"
 }
 
 # is_unsettled - whether the journal is of this run and still waits for somebody to confirm or undo it.
@@ -110,7 +103,7 @@ this_instance() {
 wait_for() {
     tries=15
     while :; do
-        if master_runs "$daemons"; then is=yes; else is=no; fi
+        if master_runs; then is=yes; else is=no; fi
         [ "$is" != "$1" ] || return 0
         [ "$tries" -gt 0 ] || return 1
         tries=$((tries - 1))
@@ -121,7 +114,7 @@ wait_for() {
 # stop - stop Postfix, also one that its service manager knows nothing of.
 stop() {
     this_instance stop || :
-    ! master_runs "$daemons" || postfix -c "$PWD" stop
+    ! master_runs || postfix -c "$PWD" stop
     wait_for no
 }
 
@@ -130,7 +123,7 @@ stop() {
 # is disabled without it, and what it was to stop goes on.
 serve() {
     action=$1
-    if ! master_runs "$daemons"; then
+    if ! master_runs; then
         ! is_disabled || return 0
         action=start
     elif [ "$action" = start ] || [ "$action" = stop ]; then

@@ -6,8 +6,10 @@ from pathlib import Path as _Path
 
 from pyinfra.api.exceptions import InventoryError as _InventoryError
 
+from mailproxy.condensed import condense as _condense
 from mailproxy.shard import shard as _shard
 
+_condense()
 _directory = _Path(__file__).resolve().parent.parent / "lab" / "run" / _os.environ.get("LAB", "default")
 try:
     _fleet = _json.loads((_directory / "fleet.json").read_text())

@@ -6,8 +6,12 @@ Every list is a group; group_data/GROUP.py holds what is declared for it. A host
 
 from pathlib import Path as _Path
 
+from mailproxy.condensed import condense as _condense
 from mailproxy.known_hosts import read_to_its_end as _read_to_its_end
 from mailproxy.shard import shard as _shard
+
+# Of a large fleet pyinfra logs a line for what many hosts say alike, not one a host.
+_condense()
 
 proxies = [
     ("mx1.example.com", {"ssh_hostname": "192.0.2.11"}),

@@ -73,6 +73,7 @@ class Postfix:
     def host(self) -> HostPostfix:
         """What rendering needs to know."""
         names = {"inet_interfaces": "all", "inet_protocols": "all", "compatibility_level": "0", "maillog_file": ""}
+        names |= {"daemon_directory": "/usr/lib/postfix/sbin", "queue_directory": "/var/spool/postfix"}
         names |= {"smtpd_relay_restrictions": "", "smtpd_forbid_bare_newline": "normalize"}
         defaults = Entries({**names, "parent_domain_matches_subdomains": self.matches_subdomains})
         return HostPostfix((3, 7), "/etc/postfix", "hash", defaults, Entries({}))

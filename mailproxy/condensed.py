@@ -65,7 +65,12 @@ class Condensed(logging.Filter):
 
 
 def condense() -> None:
-    """Have pyinfra log in few lines, unless it was asked for more by -v."""
+    """Have pyinfra log in few lines, unless it was asked for more by -v.
+
+    Called when a run begins to read hosts, and by an inventory, which is executed before pyinfra connects.
+    """
+    if any(isinstance(one, Condensed) for one in logger.filters):
+        return
     if not any(re.fullmatch(r"-[a-z]*v[a-z]*|--debug", argument) for argument in sys.argv[1:]):
         logger.addFilter(Condensed(_size, _tell, is_watched=sys.stderr.isatty()))
 

@@ -119,6 +119,11 @@ class ObservedState:
         """Whether a rollout has been here: its manifest says so, or where that was lost its main.cf."""
         return self.manifest is not None or self.texts.get("main.cf", "").startswith(MARK)
 
+    @property
+    def compiled_in(self) -> tuple[str, str]:
+        """The directories of daemons and queue that its Postfix was compiled for."""
+        return self.postfix.defaults["daemon_directory"], self.postfix.defaults["queue_directory"]
+
     def digest(self, name: str) -> str | None:
         """Return the digest of a live file or table, None where it is absent."""
         return self.live[name].digest if name in self.live else None

@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator, Iterable
 
 from pyinfra import context, host, state
-from pyinfra.api import operation
+from pyinfra.api import Host, operation
 from pyinfra.api.command import PyinfraCommand
 
 from mailproxy.options import ACTIVATE
@@ -15,6 +15,9 @@ from mailproxy.proving import is_reachable, proven
 from mailproxy.remote import Ended, Remote, Step
 from mailproxy.rollout import HELD, Wave, reason_to_refuse
 from mailproxy.run import Run, run_of
+
+# What files/stage.sh says where files did not come out as declared.
+NOT_AS_MEANT = "what was sent could not be written as it is"
 
 
 @operation()
@@ -76,7 +79,11 @@ def confirm(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
 def _stage(run: Run, plan: Plan, remote: Remote) -> bool:
     stale = run.stale_locks.get(remote.host.name, "")
     text = command("stage", plan.directory, run.token, run.lock_holder, stale)
-    ended = remote.run(text, change(plan, run.record(remote.host), run.held(remote.host)))
+    record, held = run.record(remote.host), run.held(remote.host)
+    ended = remote.run(text, change(plan, record, held))
+    if ended.reason.startswith(NOT_AS_MEANT):
+        # Edits did not lead there: then the whole.
+        ended = remote.run(text, change(plan, record, held, whole=True))
     if ended.reason:
         return _fail(run, remote, ended.reason)
     run.succeed(remote.host)
@@ -96,7 +103,7 @@ def _give_up(run: Run, plan: Plan, remote: Remote, reason: str) -> bool:
 def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
     was_reachable = is_reachable(remote.host, plan.probes)
     seconds = run.rollout.confirm_seconds
-    ended = remote.run(command("activate", plan.directory, run.token_of(remote.host), str(seconds)))
+    ended = remote.run(_of_change("activate", run, plan, remote.host, str(seconds)))
     if ended.reason:
         return _fail(run, remote, ended.reason + _going_back(run, ended))
     run.succeed(remote.host)
@@ -122,13 +129,18 @@ def _confirm(run: Run, plan: Plan, wave: Wave, remote: Remote) -> bool:
         if remote.host.name in run.progress.unproven:
             return True
     most = str(run.rollout.max_deferred)
-    ended = remote.run(command("settle", plan.directory, run.token_of(remote.host), "confirm", most))
+    ended = remote.run(_of_change("settle", run, plan, remote.host, "confirm", most))
     if ended.reason:
         return _fail(run, remote, f"not confirmed: {ended.reason}{_going_back(run, ended)}")
     for line in ended.lines:
         remote.say(line)
     run.progress.confirmed.add(remote.host.name)
     return True
+
+
+def _of_change(program: str, run: Run, plan: Plan, host: Host, *arguments: str) -> str:
+    """Return the text of a program that works on what is staged on a host."""
+    return command(program, plan.directory, run.token_of(host), *plan.compiled_in, *arguments)
 
 
 def _judge(run: Run, plan: Plan, remote: Remote, found: Iterable[Outcome]) -> bool:
@@ -141,7 +153,7 @@ def _judge(run: Run, plan: Plan, remote: Remote, found: Iterable[Outcome]) -> bo
     open_questions = "; ".join(outcome.text for outcome in found if outcome.verdict == "inconclusive")
     match verdict(found):
         case "fail":
-            text = command("settle", plan.directory, run.token_of(remote.host), "undo", f"probe failed: {against}")
+            text = _of_change("settle", run, plan, remote.host, "undo", f"probe failed: {against}")
             ended = remote.run(text)
             lost = f"probe failed: {against}; {ended.reason}{_going_back(run, ended)}"
             return _fail(run, remote, lost if ended.is_lost else ended.reason)
@@ -156,7 +168,7 @@ def _keep(run: Run, plan: Plan, remote: Remote, why: str) -> None:
     """Leave a host as it is although nothing was proven: nobody goes back, and nobody goes on."""
     run.progress.unproven[remote.host.name] = why
     remote.state.failed_hosts.add(remote.host)
-    ended = remote.run(command("settle", plan.directory, run.token_of(remote.host), "keep"))
+    ended = remote.run(_of_change("settle", run, plan, remote.host, "keep"))
     remote.warn(f"inconclusive: {why}")
     remote.warn(
         f"it could not be told to stay: {ended.reason}{_going_back(run, ended)}"

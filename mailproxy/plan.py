@@ -73,6 +73,8 @@ class Plan:
     """
 
     directory: str
+    # The directories of daemons and queue that are compiled in.
+    compiled_in: tuple[str, str] = ("", "")
     files: tuple[FileChange, ...] = ()
     indexes: tuple[Index, ...] = ()
     gone: tuple[str, ...] = ()
@@ -134,6 +136,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     action = service(contents, changed, wanted, observed, compiled)
     plan = Plan(
         directory=observed.postfix.config_directory,
+        compiled_in=observed.compiled_in,
         files=files,
         indexes=indexes,
         service=action,

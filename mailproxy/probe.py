@@ -26,6 +26,9 @@ FOREIGN = "mailproxy-probe.invalid"
 RECIPIENT = "postmaster"
 # How many domains are asked for that do not change.
 SAMPLE = 5
+# How many of those that change: for all of them the tables themselves are asked (files/activate.sh, check_tables).
+# A hundred hosts that are each asked for 10,000 by SMTP take longer than they wait for their confirmation.
+MOST = 100
 _NAMED = 3
 _TLS_ON = {"may", "encrypt"}
 
@@ -78,15 +81,16 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     changed = list(dict.fromkeys([*(wanted if is_unproven else ()), *differing(live, wanted)]))
     accepted = [domain for domain in changed if is_accepted(wanted.get(domain, "")) and domain in wanted]
     others = sorted({domain for domain, hop in wanted.items() if is_accepted(hop)}.difference(accepted))
+    hops = next_hops(wanted[domain] for domain in accepted)
     removed = [domain for domain in changed if domain in live and is_accepted(live[domain])]
     with_parents = found.wanted.subdomains == ROUTED
     gone = [domain for domain in removed if not _is_covered(domain, wanted, with_parents)]
     return Probes(
-        accepted=(*accepted, *_spread(others, SAMPLE)),
-        refused=(*gone, FOREIGN),
+        accepted=(*_spread(accepted, MOST), *_spread(others, SAMPLE)),
+        refused=(*_spread(gone, MOST), FOREIGN),
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
-        hops=next_hops(wanted[domain] for domain in accepted),
+        hops=hops,
         interface=next(iter(interfaces(parameters)), ""),
     )
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from mailproxy.check import local_targets
+from mailproxy.edit import edit
 from mailproxy.indexed import TABLE_TYPE
 from mailproxy.lock import Held
 from mailproxy.model import DesiredState
@@ -89,6 +90,10 @@ def programs_digest() -> str:
     return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
+# Put before an expectation: where relaydomains and transport are the ones that were loaded, their digests are enough.
+BRIEFLY = "brief\n"
+
+
 def expectation(desired: DesiredState, with_queue: bool = False) -> str:
     """Return the input of observe.sh: the digests of what need not be sent back, the accounts aliases lead to, the
     parameters that are declared, and whether the table types matter: the one that a Postfix prefers is one it has."""
@@ -106,23 +111,26 @@ def expectation_of_generation(number: int | None) -> str:
     return _lines([f"generation {'last' if number is None else number}", "queue"])
 
 
-def change(plan: Plan, record: Mapping[str, str], held: Held | None = None) -> str:
+def change(plan: Plan, record: Mapping[str, str], held: Held | None = None, *, whole: bool = False) -> str:
     """Return the input of stage.sh, whose manual page describes it; record is what the host keeps of this run.
 
-    held says for what the change is to wait, where another run activates it.
+    held says for what the change is to wait, where another run activates it. Of a file that the host has in another
+    form it holds the edit, unless it is to hold whole files.
     """
     waiting = [f"held {held.review} {held.state}"] if held else []
-    return _lines([*waiting, *_records(plan, record)])
+    return _lines([*waiting, *_records(plan, record, whole)])
 
 
-def _records(plan: Plan, record: Mapping[str, str]) -> Iterator[str]:
+def _records(plan: Plan, record: Mapping[str, str], whole: bool) -> Iterator[str]:
     for name, digest in plan.base.items():
         yield f"base {name} {digest or 'absent'}"
+    live = {file.desired.name: file.observed for file in plan.files if file.observed and not whole}
     for file in plan.files:
-        yield from _file(file.desired.name, file.desired)
+        if file.desired.name not in plan.copies:
+            yield from _file(file.desired.name, file.desired, live.get(file.desired.name))
     yield from (f"copy {name} {plan.generation}" for name in plan.copies)
     if plan.bridge is not None:
-        yield from _file(BRIDGE, transport_table(plan.bridge))
+        yield from _file(BRIDGE, transport_table(plan.bridge), live.get("transport"))
     for index in plan.indexes:
         yield f"table {index.table} {index.type} {len(index.entries)} {listing_digest(index.entries)}"
     if plan.bridge is not None:
@@ -157,9 +165,15 @@ def _questions(queries: Iterable[Query], hops: Iterable[str]) -> Iterator[str]:
     yield from (f"hop {hop}" for hop in hops)
 
 
-def _file(name: str, content: Content) -> Iterator[str]:
-    yield f"file {name} {content.text.count(chr(10))} {content.digest}"
-    yield content.text.removesuffix("\n")
+def _file(name: str, content: Content, live: Content | None) -> Iterator[str]:
+    """Yield a content, or what makes it of the live one where that is shorter."""
+    hunks = edit(live.text, content.text) if live else None
+    if live and hunks is not None:
+        yield f"edit {name} {live.name} {len(hunks)} {content.digest}"
+        yield from hunks
+    else:
+        yield f"file {name} {content.text.count(chr(10))} {content.digest}"
+        yield content.text.removesuffix("\n")
 
 
 def _lines(lines: Iterable[str]) -> str:

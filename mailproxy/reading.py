@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import gevent
+import gevent.lock
 from paramiko import SSHException
 from pyinfra.api import FactBase, Host, State
 from pyinfra.api.facts import get_fact
 
 from mailproxy.bare import Survey
+from mailproxy.condensed import condense
+from mailproxy.contents import Contents
 from mailproxy.declaration import config_directory
 from mailproxy.facts import Installation, MailService, Observation
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.privilege import left_to_us, refuse_what_is_seen, sudo_password
-from mailproxy.program import command, sent
+from mailproxy.program import BRIEFLY, command, sent
 from mailproxy.remote import time_limit
 from mailproxy.shard import refuse_other_shards
 from mailproxy.ssh import refuse_unsafe_connections
@@ -26,11 +29,14 @@ class Reading:
     """
 
     def __init__(self, state: State):
+        condense()
         refuse_what_is_seen(state)
         self.hosts = tuple(host for host in state.inventory if state.is_host_in_limit(host))
         refuse_other_shards(host.name for host in self.hosts)
         refuse_unsafe_connections(self.hosts)
         active = set(state.inventory.get_active_hosts())
+        self._contents = Contents()
+        self._asking: dict[frozenset[str], gevent.lock.RLock] = {}
         self._found: dict[str, ObservedState | Unread] = {
             host.name: Unread("it could not be connected to") for host in self.hosts if host not in active
         }
@@ -39,11 +45,31 @@ class Reading:
                 state.failed_hosts.add(host)
 
     def read(self, host: Host, expected: str) -> ObservedState | Unread:
-        """Read a host in one round trip; expected is the input of observe.sh (mailproxy.program.expectation)."""
+        """Read a host in one round trip; expected is the input of observe.sh (mailproxy.program.expectation).
+
+        Large files that many hosts have alike are sent by one of them alone, which takes a second round trip.
+        """
+        found = self._observed(host, f"{BRIEFLY}{expected}")
+        if isinstance(found, ObservedState):
+            found = self._with_contents(host, expected, found)
+        self._found[host.name] = found
+        return found
+
+    def _observed(self, host: Host, expected: str) -> ObservedState | Unread:
         stdin = sent(command("observe", config_directory(host)), expected, sudo_password(host), as_record=True)
-        found = self._fact(host, Observation, stdin)
-        self._found[host.name] = found or Unread("it could not be read (the reason stands above)")
-        return self._found[host.name]
+        found: ObservedState | Unread | None = self._fact(host, Observation, stdin)
+        return found or Unread("it could not be read (the reason stands above)")
+
+    def _with_contents(self, host: Host, expected: str, found: ObservedState) -> ObservedState | Unread:
+        missing = self._contents.missing(found, expected)
+        if not missing:
+            return self._contents.shared(found)
+        # Who comes later waits for the one that asks.
+        with self._asking.setdefault(missing, gevent.lock.RLock()):
+            if not self._contents.missing(found, expected):
+                return self._contents.shared(found)
+            again = self._observed(host, expected)
+            return self._contents.shared(again) if isinstance(again, ObservedState) else again
 
     def ask(self, host: Host, directory: str, questions: str) -> list[str]:
         """Ask a host about its own mail service (files/probe.sh); empty where it does not answer."""

@@ -44,6 +44,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
     swaps, late_swaps = renames(copies, compiled, bool(gone), bridge is not None, observed.live)
     return Plan(
         directory=observed.postfix.config_directory,
+        compiled_in=observed.compiled_in,
         files=files,
         gone=gone,
         bridge=bridge,

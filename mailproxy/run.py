@@ -5,8 +5,8 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -57,6 +57,7 @@ class Run:
     """The ledger of one run: what is declared, what was found and planned, how far each host has come, by its name."""
 
     def __init__(self, state: State, make_goal: Callable[[Inventory, Sequence[Host]], Goal] = Declared):
+        _be_known_to_inspect(state)
         self.state = state
         self.options = _options(state)
         self.group_data = _group_data_directories()
@@ -96,7 +97,8 @@ class Run:
         """Return what a host keeps of its activation: who did it, from which commit, after which review."""
         observed = self.reading.observed[host.name]
         own = self.goal.record(host.name, observed) if isinstance(observed, ObservedState) else {}
-        found = {"by": self.holder, "commit": self._commit, "review": self.digest, **own}
+        commit = _commits.get(self.state, lambda: commit_at(Path([".", *self.group_data][-1])))
+        found = {"by": self.holder, "commit": commit, "review": self.digest, **own}
         return {name: value for name, value in found.items() if value}
 
     def held(self, host: Host) -> Held | None:
@@ -106,10 +108,6 @@ class Run:
     def token_of(self, host: Host) -> str:
         """Return the token under which a host's change is staged."""
         return self.staged.tokens.get(host.name, self.token)
-
-    @cached_property
-    def _commit(self) -> str:
-        return commit_at(Path(self.group_data[-1]) if self.group_data else Path.cwd())
 
     def plan(self, host: Host) -> Plan | None:
         """Observe a host and return its plan, None where none can be made. The last host concludes the review."""
@@ -212,11 +210,24 @@ class Run:
 
 
 _runs: Once[Run] = Once()
+_commits: Once[str] = Once()
 
 
 def run_of(state: State, make_goal: Callable[[Inventory, Sequence[Host]], Goal] = Declared) -> Run:
     """Return the run of a pyinfra state; the first call says what it is for, checks what is declared, and may raise."""
     return _runs.get(state, lambda: Run(state, make_goal))
+
+
+def _be_known_to_inspect(state: State) -> None:
+    """Make the file that pyinfra executes one that the inspect module finds at once.
+
+    For each operation of each host pyinfra asks it for the lines of all callers (pyinfra/api/util.py), and for a file
+    that is no module's inspect looks through all modules there are: a sixth of the controller's work.
+    """
+    if state.current_deploy_filename:
+        module = ModuleType("deploy of this run")
+        module.__file__ = state.current_deploy_filename
+        sys.modules[module.__name__] = module
 
 
 def _options(state: State) -> Options:

@@ -30,6 +30,8 @@ def postfix(
     defaults = {
         "inet_interfaces": "all",
         "inet_protocols": "all",
+        "daemon_directory": "/usr/lib/postfix/sbin",
+        "queue_directory": "/var/spool/postfix",
         "parent_domain_matches_subdomains": f"{names},relay_domains,smtpd_access_maps",
         **{name: "" for name, since in SINCE.items() if version >= since},
         **(bare_newline or {}),

@@ -87,10 +87,13 @@ def test_now_and_then_a_line_says_how_far_it_is_where_nobody_watches(monkeypatch
     assert watched.lines == []
 
 
-def test_pyinfra_itself_logs_so_when_it_is_started_where_its_config_is(tmp_path: Path) -> None:
+def test_pyinfra_itself_logs_so_where_the_inventory_asks_for_it(tmp_path: Path) -> None:
     names = [f"mx{number}" for number in range(FEW + 2)]
     # Nobody listens there.
-    (tmp_path / "away.py").write_text(f"all = ({names}, {{'ssh_hostname': '127.0.0.1', 'ssh_port': 1}})\n")
+    (tmp_path / "away.py").write_text(
+        "from mailproxy.condensed import condense as _condense\n_condense()\n"
+        f"all = ({names}, {{'ssh_hostname': '127.0.0.1', 'ssh_port': 1}})\n"
+    )
     pyinfra = Path(sys.executable).with_name("pyinfra")
     command = [str(pyinfra), "-y", str(tmp_path / "away.py"), "exec", "--", "true"]
     found = subprocess.run(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True)

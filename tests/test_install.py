@@ -22,7 +22,7 @@ POSTFIX = """
 mkdir -p {etc} && : >{etc}/master.cf && : >{etc}/main.cf
 cat >{bin}/postconf <<'END'
 #!/bin/sh
-case "$*" in *daemon_directory) echo {bin} ;; *queue_directory) echo {etc} ;; *) echo 3.9.1 ;; esac
+case "$*" in *"daemon_directory queue_directory") echo {bin} {etc} ;; *) echo 3.9.1 ;; esac
 END
 chmod 755 {bin}/postconf
 """

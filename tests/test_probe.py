@@ -258,6 +258,17 @@ def test_every_changed_domain_is_asked_for_and_of_the_others_a_few_from_first_to
     assert len(others) == SAMPLE
 
 
+def test_of_very_many_changed_domains_a_hundred_are_asked_for_from_first_to_last_and_each_next_hop() -> None:
+    many = {f"d{number:04}.example": f"smtp:[10.1.0.{number % 3}]" for number in range(3000)}
+    coming = asked(desired(relay_domains=many), observed(desired()))
+    assert len(coming.accepted) == 100
+    assert (coming.accepted[0], coming.accepted[-1]) == ("d0000.example", "d2970.example")
+    assert len(coming.hops) == 3
+    going = asked(desired(), observed(desired(relay_domains={**GUIDE, **many})))
+    assert len(going.refused) == 101
+    assert going.refused[-1] == FOREIGN
+
+
 def test_with_few_domains_all_are_asked_for_once() -> None:
     found = asked(desired(relay_domains=ADDED), observed(desired()))
     assert sorted(found.accepted) == sorted(ADDED)

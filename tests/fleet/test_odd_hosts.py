@@ -58,6 +58,8 @@ def test_queued_mail_is_counted_however_the_tables_are_written(controller: Contr
 
 def test_a_queue_that_cannot_be_read_keeps_routes_and_needs_approval(controller: Controller) -> None:
     host = controller.fleet.hosts[1]
+    # A message waits: what holds none needs nobody to read it.
+    host.run(["sh", "-c", "echo held | sendmail -i root@elsewhere.example"])
     controller.declare(relay_domains=FEWER)
     controller.approves = ("removals",)
     with replaced(host, "/usr/sbin/postqueue", "exit 69"):
@@ -70,6 +72,7 @@ def test_a_queue_that_cannot_be_read_keeps_routes_and_needs_approval(controller:
     assert "smtp:" in host.run(["postmap", "-q", "example.org", "hash:/etc/postfix/transport"]).stdout
     controller.roll_out()
     controller.assert_converged()
+    host.run(["postsuper", "-d", "ALL"])
 
 
 def test_a_restart_that_was_interrupted_on_the_first_run_is_not_lost(newcomer: Controller) -> None:
