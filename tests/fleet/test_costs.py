@@ -1,0 +1,82 @@
+"""What a run costs, counted: round trips, processes on a host, bytes to and from it; none grows with the tables."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.fleet import Fleet
+from lab.hosts import Host, controller_pid
+from lab.root import DEBIAN12
+from tests.fleet.controller import Controller, bytes_sent_by
+
+# As lab/bench: Postfix of one kind, so that the limits are of one.
+KINDS = (DEBIAN12, DEBIAN12, DEBIAN12)
+FEW, MANY = 3000, 30_000
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A run: round trips of all hosts; of the last host processes, and KiB that it was sent and has sent."""
+
+    round_trips: int
+    processes: int
+    received: float
+    sent: float
+
+
+def last_process(host: Host) -> int:
+    """Return the number of the youngest process: each one, thread or process, has the next."""
+    return int(host.run(["cat", "/proc/sys/kernel/ns_last_pid"]).stdout)
+
+
+def bytes_received_by(fleet: Fleet, host: Host) -> int:
+    """Return the bytes that the controller's end of a host's cable has sent."""
+    lines = Path(f"/proc/{controller_pid(fleet.directory)}/net/dev").read_text().splitlines()[2:]
+    (line,) = (line for line in lines if line.strip().startswith(f"{host.short_name}:"))
+    return int(line.partition(":")[2].split()[8])
+
+
+def counted(controller: Controller, place: Path, *arguments: str) -> Counted:
+    """Run a rollout, which has to succeed, and count."""
+    host = controller.fleet.hosts[-1]
+    controller.pyinfra = (sys.executable, "-m", "lab.counted", str(place / "round-trips"))
+    before = last_process(host), bytes_received_by(controller.fleet, host), bytes_sent_by(host)
+    result = controller.run("-y", *arguments)
+    assert result.status == 0, result.everything
+    after = last_process(host), bytes_received_by(controller.fleet, host), bytes_sent_by(host)
+    processes, received, sent = (now - then for now, then in zip(after, before, strict=True))
+    return Counted(int((place / "round-trips").read_text()), processes, received / 1024, sent / 1024)
+
+
+def declare(controller: Controller, domains: int) -> None:
+    controller.declare(relay_domains={f"customer-{number:05}.example": "smtp:[10.1.0.2]" for number in range(domains)})
+
+
+def test_no_cost_creeps_back_and_none_grows_with_the_tables(controller: Controller, tmp_path: Path) -> None:
+    nothing: dict[int, Counted] = {}
+    reviewed: dict[int, Counted] = {}
+    added: dict[int, Counted] = {}
+    for size in (FEW, MANY):
+        declare(controller, size)
+        controller.pyinfra = (str(Path(sys.executable).with_name("pyinfra")),)
+        controller.roll_out()
+        nothing[size] = counted(controller, tmp_path)
+        declare(controller, size + 1)
+        reviewed[size] = counted(controller, tmp_path, "--dry")
+        added[size] = counted(controller, tmp_path)
+    for size in (FEW, MANY):
+        assert nothing[size].round_trips == 3
+        # One host alone sends the tables that all have alike.
+        assert reviewed[size].round_trips == 4
+        assert added[size].round_trips == 3 * 4 + 1
+        assert nothing[size].processes <= 30
+        assert reviewed[size].processes <= 45
+        # Those that a reload of Postfix starts anew among them.
+        assert added[size].processes <= 240
+        # Three of it are the connection.
+        assert nothing[size].received <= 11
+        assert reviewed[size].received <= 18
+        assert added[size].received <= 50
+        assert nothing[size].sent <= 8
+    assert added[MANY].received < 1.1 * added[FEW].received
+    assert nothing[MANY].processes <= nothing[FEW].processes + 5
