@@ -37,7 +37,12 @@ class Destination:
 
 def next_hop(value: str) -> str:
     """Return a transport(5) result "transport:next-hop", or refuse it with what to write instead."""
-    text = single_line(value)
+    return _next_hop(single_line(value))
+
+
+# Thousands of domains have the same.
+@lru_cache(maxsize=4096)
+def _next_hop(text: str) -> str:
     transport, colon, rest = text.partition(":")
     if not colon or not _TRANSPORT.fullmatch(transport):
         raise ValueError('expected "transport:next-hop" such as "smtp:[10.1.0.2]"')
