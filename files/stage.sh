@@ -146,13 +146,6 @@ refuse_if_moved() {
     [ -z "$moved" ] || fail 11 "changed on the host since it was read:$moved; nothing was touched"
 }
 
-# settle FILE - date a file some seconds back. Every program of Postfix that reads a main.cf of this very second
-# waits until it looks finished (src/util/dict.c, dict_load_file_xt), here and after the swap. A time zone that
-# is seconds off is the portable way to a time that is.
-settle() {
-    TZ=UTC0 touch -t "$(TZ=AGO0:00:05 date +%Y%m%d%H%M.%S)" "$1"
-}
-
 # choose_configuration - set $configuration to the directory by which tables are made: the live one, or where main.cf is to be
 # checked the stage, filled up with the live files that this change leaves alone.
 choose_configuration() {
@@ -167,12 +160,6 @@ choose_configuration() {
         [ -e "$stage/$name" ] || [ ! -e "$name" ] || set -- "$@" "$name"
     done
     cp -pRL "$@" "$stage/"
-}
-
-# said - print what a program said, on one line, without the path of the stage and the value of a parameter that it does
-# not know: that may be a secret.
-said() {
-    sed -e "s|$PWD/$stage/||g" -e 's/\(unused parameter: [^=]*\)=.*/\1/' "$stage/said" | tr '\n' ' '
 }
 
 # listing NAME TYPE - print the sorted entries of an indexed table, less those postalias adds for NIS. Postfix cannot list
@@ -221,106 +208,6 @@ prepare_crossing() {
     crossing_main_cf "${types% *}" "${types#* }" "$stage/crossing" <main.cf >"$stage/crossing.cf"
     chmod 0644 "$stage/crossing.cf"
     settle "$stage/crossing.cf"
-}
-
-# check_transports - every route must name a service of master.cf: mail for another would wait until it expires.
-check_transports() {
-    routes=$stage/transport
-    [ -f "$routes" ] || routes=transport
-    [ -f "$routes" ] && [ -f master.cf ] || return 0
-    unknown=$(awk '
-        /^[ \t#]/ || NF < 2 { next }
-        FILENAME == ARGV[1] { service[$1]; next }
-        { name = $2; if (sub(/:.*/, "", name) && name != "" && !(name in service)) print name }
-    ' master.cf "$routes" | sort -u | tr '\n' ' ')
-    [ -z "$unknown" ] || fail 13 "transport names what is no service in master.cf: ${unknown% }; nothing was touched"
-}
-
-# check_types - numbers and times are what their defaults are: a daemon that finds another dies when it is started,
-# which may be long after this. Values that refer to others are left alone, and what may be more than its default.
-# What is declared was checked by the controller, with the manual of another version: this host's own defaults decide.
-check_types() {
-    wrong=$(postconf -d | awk '
-        FILENAME == "-" { type[$1] = ($3 ~ /^[0-9]+$/) ? "number" : ($3 ~ /^[0-9]+[smhdw]$/) ? "time" : ""; next }
-        !/^[a-z]/ || /\$/ || /^compatibility_level/ || /^[a-z_]*(_port|_feedback|_loglevel|_dnsbl_[a-z]*_threshold)[ =]/ { next }
-        {
-            name = $1; sub(/=.*/, "", name); value = $0; sub(/^[^=]*=[ \t]*/, "", value)
-            if (type[name] == "number" && value !~ /^[0-9]+$/) print name " = " value " (expected a number)"
-            if (type[name] == "time" && value !~ /^[0-9]+[smhdw]?$/) print name " = " value " (expected a time such as 5d)"
-        }
-    ' - "$stage/main.cf" | tr '\n' ' ')
-    [ -z "$wrong" ] || fail 13 "Postfix would not accept main.cf: ${wrong% }; nothing was touched"
-}
-
-# check_space - smtpd takes no message while the queue has less free space than 1.5 times the largest, or than
-# queue_minfree (smtpd_check.c, smtpd_check_size).
-check_space() {
-    lacking=$({
-        postconf -c "$PWD/$stage" -h message_size_limit queue_minfree queue_directory
-        df -Pk "$(postconf -c "$PWD/$stage" -h queue_directory)" 2>/dev/null
-    } | awk '
-        NR == 1 { needed = $1 * 1.5 }
-        NR == 2 && $1 > needed { needed = $1 }
-        NR == 3 { queue = $0 }
-        # A device, which may hold blanks, then: blocks, used, available, capacity, mount point.
-        NR > 4 && match($0, /[0-9]+ +[0-9]+ +-?[0-9]+ +[0-9]+%/) {
-            split(substr($0, RSTART, RLENGTH), column, / +/)
-            if (column[3] * 1024 < needed) printf "%s has %.0f bytes free, needed are %.0f", queue, column[3] * 1024, needed
-        }')
-    [ -z "$lacking" ] || fail 13 "smtpd would take no mail: $lacking (1.5 times message_size_limit, or queue_minfree);" \
-        'nothing was touched'
-}
-
-# try_smtpd - start the host's own smtpd with the staged configuration, tables included: it ends at once where
-# restrictions are misspelled or would make an open relay, which no other check sees. By way of sendmail, which refuses
-# everybody where authorized_submit_users is empty, as it is in a new instance: that is left out.
-try_smtpd() {
-    mkdir "$stage/try"
-    cp "$stage/master.cf" "$stage/try/"
-    sed -e "s|$PWD/mynetworks|$PWD/$stage/mynetworks|" -e "s|$PWD/aliases|$PWD/$stage/aliases|" \
-        -e "s|$PWD/relaydomains|$PWD/$stage/relaydomains|" -e "s|$PWD/transport|$PWD/$stage/transport|" \
-        "$stage/main.cf" | awk '/^[^ \t#]/ { is_out = /^authorized_submit_users[ \t]*=/ } !is_out' >"$stage/try/main.cf"
-    find_compiled_postfix
-    if ! master_runs; then
-        # Nobody answers for the accounts there: smtpd would wait, and tell nothing. The last assignment holds.
-        echo 'local_recipient_maps =' >>"$stage/try/main.cf"
-    fi
-    settle "$stage/try/main.cf"
-    sendmail=$(postconf -c "$PWD/$stage" -h sendmail_path)
-    printf 'QUIT\r\n' >"$stage/quit"
-    "$sendmail" -C "$PWD/$stage/try" -bs <"$stage/quit" >/dev/null 2>"$stage/said" &
-    trial=$!
-    # Where the live Postfix is broken smtpd waits for it, and the trial tells nothing.
-    { sleep 5 && kill "$trial"; } </dev/null >/dev/null 2>&1 &
-    watchdog=$!
-    wait "$trial" && status=0 || status=$?
-    kill "$watchdog" 2>/dev/null || :
-    if [ "$status" -ne 0 ] && [ "$status" -lt 128 ]; then
-        fail 13 "smtpd does not start with this main.cf: $(said)(the mail log has its reason); nothing was touched"
-    fi
-}
-
-# check_configuration - have this host's Postfix read the staged main.cf. postconf exits 0 on unknown
-# parameters, postmap stops at a bad number and says so, and postfix check says so only to the mail log.
-check_configuration() {
-    [ -f "$stage/main.cf" ] || return 0
-    # What was live before may be warned of: it was then, and is wanted as it was.
-    if grep -q '^copy main.cf ' "$stage/change"; then
-        postconf -c "$PWD/$stage" -n >/dev/null 2>"$stage/said" ||
-            fail 13 "postconf cannot read the main.cf of that generation: $(said); nothing was touched"
-        try_smtpd
-        return 0
-    fi
-    postconf -c "$PWD/$stage" -n >/dev/null 2>"$stage/said" || :
-    [ ! -s "$stage/said" ] || fail 13 "postconf does not accept main.cf: $(said); nothing was touched"
-    postmap -c "$PWD/$stage" -q check static:ok >/dev/null 2>"$stage/said" </dev/null || :
-    [ ! -s "$stage/said" ] || fail 13 "Postfix does not accept main.cf: $(said); nothing was touched"
-    [ -n "$checks" ] || return 0
-    check_types
-    check_space
-    postfix -c "$PWD/$stage" check >/dev/null 2>"$stage/said" </dev/null ||
-        fail 13 "postfix check failed: $(said)(the mail log has its reason); nothing was touched"
-    try_smtpd
 }
 
 cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"

@@ -230,6 +230,8 @@ put_acceptance_back() {
 # put_records_back - what Postfix has loaded is again what it was then. Where that cannot be written it is forgotten,
 # and the next run has everything loaded anew.
 put_records_back() {
+    # A change that was cut off may just have taken it away.
+    [ ! -f "$saved/manifest" ] || mkdir -p "$PRIVATE/loaded" || return 1
     for name in $FILES; do
         was=$saved/loaded/$name
         [ -f "$was" ] || was=$saved/$name

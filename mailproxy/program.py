@@ -21,7 +21,7 @@ PROGRAMS = Path(__file__).parent.parent / "files"
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "enter": (),
     "observe": ("common", "foreign"),
-    "stage": ("common",),
+    "stage": ("common", "checking"),
     "activate": ("common", "service", "transaction", "probing", "lingering"),
     "settle": ("common", "service", "transaction", "probing"),
     "install": ("common", "service"),

@@ -70,13 +70,15 @@ def test_no_cost_creeps_back_and_none_grows_with_the_tables(controller: Controll
         assert reviewed[size].round_trips == 4
         assert added[size].round_trips == 3 * 4 + 1
         assert nothing[size].processes <= 30
-        assert reviewed[size].processes <= 45
+        # It may be this one, which then is read twice.
+        assert reviewed[size].processes <= 55
         # Those that a reload of Postfix starts anew among them.
-        assert added[size].processes <= 240
+        assert added[size].processes <= 260
         # Three of it are the connection.
         assert nothing[size].received <= 11
-        assert reviewed[size].received <= 18
-        assert added[size].received <= 50
+        assert reviewed[size].received <= 21
+        assert added[size].received <= 60
         assert nothing[size].sent <= 8
-    assert added[MANY].received < 1.1 * added[FEW].received
+    # Nothing of the tables, but perhaps the message that reads it once more.
+    assert added[MANY].received < added[FEW].received + 12
     assert nothing[MANY].processes <= nothing[FEW].processes + 5
