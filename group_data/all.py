@@ -23,5 +23,6 @@ message_size_limit = 20480000  # bytes
 # How hosts are reached: only ones whose key is known, and no stalled one holds up the fleet (docs/ssh.md).
 ssh_strict_host_key_checking = "yes"
 ssh_connect_retries = 2
-ssh_paramiko_connect_kwargs = {"auth_timeout": 30, "channel_timeout": 30, "compress": True}  # seconds
+# Limits in seconds. What is sent is mostly programs, of which compression leaves a third.
+ssh_paramiko_connect_kwargs = {"auth_timeout": 30, "channel_timeout": 30, "compress": True}
 _timeout = 300  # seconds a command on a host may take
