@@ -7,10 +7,10 @@
 #   DAEMONS and QUEUE are the directories of daemons and queue that are compiled in.
 #   Works off the records that stage.sh kept in .mailproxy/stage.TOKEN/change, in their order: "cross FROM TO" has Postfix
 #   read the tables from elsewhere until the reload, "swap STAGED NAME" renames a staged file into place, "service
-#   none|reload|restart|start|stop" makes Postfix read it, "drop NAME" removes a table that nothing uses any more. Then it asks the live tables what the records "query ..." say, and the next hops of
-#   the change. Before the first rename the live files are copied to .mailproxy/generations/N and the journal says so;
-#   where a journal is there already, an earlier change was not brought to its end, and its generation is the one to go
-#   back to.
+#   none|reload|restart|start|stop" makes Postfix read it, "drop NAME" removes a table that nothing uses any more. Then
+#   it asks the live tables what the file "query" says, and the next hops of the change (the file "hop"). Before the first
+#   rename the live files are copied to .mailproxy/generations/N and the journal says so; where a journal is there already,
+#   an earlier change was not brought to its end, and its generation is the one to go back to.
 #   The journal, and the lock, stay until settle.sh confirms the change. Where SECONDS is not 0 a watcher, a process of
 #   its own, puts the generation back when that does not happen within so many seconds.
 #   Once begun it goes on to its end, success or restoration, even when the connection is gone.
@@ -29,16 +29,16 @@ records() {
     cat "$stage/$1"
 }
 
-# read_change - set what the change says: $service, $crossing (the types), $notes (lines of the journal), $changed (the names
-# that are replaced or go) and $told (commit and review, in words).
+# read_change - set what the change says: $service, $crossing (the types), $notes (lines of the journal), $staged (what is
+# renamed into place), $changed (the names that are replaced or go) and $told (commit and review, in words).
 read_change() {
-    service='' crossing='' notes='' changed='' told=''
+    service='' crossing='' notes='' staged='' changed='' told=''
     while read -r word one two; do
         case $word in
             service) service=$one ;;
             cross) crossing="$one $two" ;;
             note) notes="$notes$word $one${two:+ $two}$newline" ;;
-            swap) changed="$changed $two" ;;
+            swap) staged="$staged $one" changed="$changed $two" ;;
             drop) changed="$changed $one" ;;
             record)
                 case $one in commit | review) told="$told, $one $two" ;; esac
@@ -52,12 +52,9 @@ refuse_unless_ready() {
     checked=''
     read -r checked 2>/dev/null <"$stage/checked" || :
     [ "$checked" = "$token" ] || fail 64 'nothing is staged; nothing was touched'
+    read_change
     live_digests >"$stage/now" || fail 69 'the live files cannot be compared; nothing was touched'
     # What a later look finds otherwise is somebody's hand, and not what Postfix was told to load.
-    staged=''
-    while read -r word name _; do
-        [ "$word" != swap ] || staged="$staged $name"
-    done <"$stage/change"
     # The names are ours and hold no blanks: splitting is wanted.
     # shellcheck disable=SC2086
     { [ -z "$staged" ] || (cd "$stage" && digest $staged); } >"$stage/sums" ||
@@ -72,11 +69,8 @@ refuse_unless_ready() {
 # that is edited in place later would change its own past.
 save_generation() {
     number=0
-    for path in "$generations"/*; do
-        case ${path##*/} in
-            *[!0-9]*) ;;
-            *) [ "${path##*/}" -lt "$number" ] || number=$((${path##*/} + 1)) ;;
-        esac
+    for kept in $(saved_generations); do
+        [ "$kept" -lt "$number" ] || number=$((kept + 1))
     done
     [ ! -e "$generations/new" ] || rm -rf "$generations/new"
     mkdir -p "$generations/new/loaded" || return 1
@@ -302,7 +296,6 @@ mv -f "$mine" "$PRIVATE/lock"
 claim "$$" || fail 10 'another change on this host is being confirmed or undone; nothing was touched'
 trap finish EXIT
 refuse_unless_ready
-read_change
 prepare_loaded || fail 13 'what is to be loaded could not be copied; nothing was touched'
 begin
 if [ "$seconds" != 0 ]; then

@@ -24,7 +24,7 @@ KEPT=10
 prune() {
     set -- "$generations"/*
     [ $# -gt $((KEPT + 1)) ] || return 0
-    saved_generations | sed 1d | sort -rn | sed "1,${KEPT}d" | while read -r number; do
+    saved_generations | sort -rn | sed -e '$d' -e "1,${KEPT}d" | while read -r number; do
         rm -rf "${generations:?}/$number"
     done
 }

@@ -213,6 +213,7 @@ prepare_crossing() {
 cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"
 [ ! -L "$PRIVATE" ] || fail 69 "$directory/$PRIVATE is a symbolic link; expected a directory of root; nothing was touched"
 [ -d "$PRIVATE" ] || mkdir -m 0700 "$PRIVATE"
+chmod 0700 "$PRIVATE"
 take_lock
 trap abandon EXIT
 trap 'exit 1' HUP INT TERM

@@ -142,14 +142,14 @@ serve() {
     [ "$action" = stop ] || wait_for yes
 }
 
-# saved_generations - print the numbers of the saved generations in ascending order.
+# saved_generations - print the numbers of the saved generations.
 saved_generations() {
     for path in "$generations"/*; do
         case ${path##*/} in
             *[!0-9]*) ;;
             *) printf '%s\n' "${path##*/}" ;;
         esac
-    done | sort -n
+    done
 }
 
 # copy FILE COPY - copy a file; where there is no room for that, a second name for it will do.

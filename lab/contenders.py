@@ -129,7 +129,7 @@ class _Run:
 
 def _run(lab: Fleet, command: Sequence[str], environment: Mapping[str, str]) -> _Run:
     """Run a command as the controller; LabError with the end of what it said when it fails."""
-    sent = _bytes_sent(lab)
+    sent = sum(bytes_sent_to(lab).values())
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -148,14 +148,14 @@ def _run(lab: Fleet, command: Sequence[str], environment: Mapping[str, str]) -> 
             said.seek(0)
             tail = "".join(f"  {line}" for line in said.readlines()[-20:])
             raise LabError(f"{' '.join(command)} ended with status {process.returncode}:\n{tail}")
-    return _Run(wall, usage, _bytes_sent(lab) - sent)
+    return _Run(wall, usage, sum(bytes_sent_to(lab).values()) - sent)
 
 
-def _bytes_sent(lab: Fleet) -> int:
-    """Return how many bytes the controller's network has sent to the hosts so far.
+def bytes_sent_to(lab: Fleet) -> dict[str, int]:
+    """Return how many bytes the controller's network has sent to each host so far, by its short name.
 
     A line of net/dev is the controller's end of a host's cable: NAME: eight numbers received, eight sent (proc(5)).
     """
     devices = Path(f"/proc/{controller_pid(lab.directory)}/net/dev").read_text().splitlines()[2:]
     sent = {name.strip(): int(numbers.split()[8]) for name, _, numbers in (line.partition(":") for line in devices)}
-    return sum(sent[host.short_name] for host in lab.hosts)
+    return {host.short_name: sent[host.short_name] for host in lab.hosts}

@@ -4,10 +4,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.fleet import Fleet
-from lab.hosts import Host, controller_pid
+from lab.contenders import bytes_sent_to
+from lab.hosts import Host
 from lab.root import DEBIAN12
-from tests.fleet.controller import Controller, bytes_sent_by
+from tests.fleet.controller import Controller, assert_mail_flows, bytes_sent_by, live, replaced
 
 # As lab/bench: Postfix of one kind, so that the limits are of one.
 KINDS = (DEBIAN12, DEBIAN12, DEBIAN12)
@@ -29,21 +29,14 @@ def last_process(host: Host) -> int:
     return int(host.run(["cat", "/proc/sys/kernel/ns_last_pid"]).stdout)
 
 
-def bytes_received_by(fleet: Fleet, host: Host) -> int:
-    """Return the bytes that the controller's end of a host's cable has sent."""
-    lines = Path(f"/proc/{controller_pid(fleet.directory)}/net/dev").read_text().splitlines()[2:]
-    (line,) = (line for line in lines if line.strip().startswith(f"{host.short_name}:"))
-    return int(line.partition(":")[2].split()[8])
-
-
 def counted(controller: Controller, place: Path, *arguments: str) -> Counted:
     """Run a rollout, which has to succeed, and count."""
     host = controller.fleet.hosts[-1]
     controller.pyinfra = (sys.executable, "-m", "lab.counted", str(place / "round-trips"))
-    before = last_process(host), bytes_received_by(controller.fleet, host), bytes_sent_by(host)
+    before = last_process(host), bytes_sent_to(controller.fleet)[host.short_name], bytes_sent_by(host)
     result = controller.run("-y", *arguments)
     assert result.status == 0, result.everything
-    after = last_process(host), bytes_received_by(controller.fleet, host), bytes_sent_by(host)
+    after = last_process(host), bytes_sent_to(controller.fleet)[host.short_name], bytes_sent_by(host)
     processes, received, sent = (now - then for now, then in zip(after, before, strict=True))
     return Counted(int((place / "round-trips").read_text()), processes, received / 1024, sent / 1024)
 
@@ -82,3 +75,15 @@ def test_no_cost_creeps_back_and_none_grows_with_the_tables(controller: Controll
     # Nothing of the tables, but perhaps the message that reads it once more.
     assert added[MANY].received < added[FEW].received + 12
     assert nothing[MANY].processes <= nothing[FEW].processes + 5
+
+
+def test_where_an_edit_does_not_lead_to_what_was_meant_the_whole_is_sent(controller: Controller) -> None:
+    host = controller.fleet.hosts[0]
+    declare(controller, 100)
+    controller.roll_out()
+    declare(controller, 101)
+    with replaced(host, "/usr/bin/awk", 'case $* in *edit=*) exit 1 ;; esac; exec $real "$@"'):
+        controller.roll_out()
+    assert "customer-00100.example" in live(host)["transport entries"]
+    controller.assert_converged()
+    assert_mail_flows(controller.fleet, host, "customer-00100.example")
