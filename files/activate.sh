@@ -24,15 +24,11 @@ scratch=$stage
 newline='
 '
 
-# records query|gone|hop - print the staged records of that kind.
-records() {
-    cat "$stage/$1"
-}
-
 # read_change - set what the change says: $service, $crossing (the types), $notes (lines of the journal), $staged (what is
-# renamed into place), $changed (the names that are replaced or go) and $told (commit and review, in words).
+# renamed into place), $changed (the names that are replaced or go), $told (commit and review, in words) and $by_hand (yes
+# where what is to be live was made by hand).
 read_change() {
-    service='' crossing='' notes='' staged='' changed='' told=''
+    service='' crossing='' notes='' staged='' changed='' told='' by_hand=''
     while read -r word one two; do
         case $word in
             service) service=$one ;;
@@ -40,6 +36,7 @@ read_change() {
             note) notes="$notes$word $one${two:+ $two}$newline" ;;
             swap) staged="$staged $one" changed="$changed $two" ;;
             drop) changed="$changed $one" ;;
+            by-hand) by_hand=yes ;;
             record)
                 case $one in commit | review) told="$told, $one $two" ;; esac
                 ;;
@@ -47,53 +44,37 @@ read_change() {
     done <"$stage/change"
 }
 
-# refuse_unless_ready - the stage must be ours and checked, and the live files as the review saw them.
+# refuse_unless_ready - the stage must be ours and checked, and the live files as the review saw them. Leaves the digests
+# of what is staged in the file "sums": what a later look finds otherwise is somebody's hand, and not what Postfix was told
+# to load.
 refuse_unless_ready() {
     checked=''
     read -r checked 2>/dev/null <"$stage/checked" || :
     [ "$checked" = "$token" ] || fail 64 'nothing is staged; nothing was touched'
     read_change
-    live_digests >"$stage/now" || fail 69 'the live files cannot be compared; nothing was touched'
-    # What a later look finds otherwise is somebody's hand, and not what Postfix was told to load.
-    # The names are ours and hold no blanks: splitting is wanted.
-    # shellcheck disable=SC2086
-    { [ -z "$staged" ] || (cd "$stage" && digest $staged); } >"$stage/sums" ||
-        fail 69 'the staged files cannot be read; nothing was touched'
-    cmp -s "$stage/live" "$stage/now" ||
-        fail 11 "changed on the host since it was staged: $(diff "$stage/live" "$stage/now" |
-            sed -n 's/^[<>] [0-9a-f]* //p' | sort -u | tr '\n' ' '); nothing was touched"
-}
-
-# save_generation - copy what is live to the next number and print that number.
-# Copies, not links: a table that keeps a name is not seen as replaced by running daemons, and a file
-# that is edited in place later would change its own past.
-save_generation() {
-    number=0
-    for kept in $(saved_generations); do
-        [ "$kept" -lt "$number" ] || number=$((kept + 1))
-    done
-    [ ! -e "$generations/new" ] || rm -rf "$generations/new"
-    mkdir -p "$generations/new/loaded" || return 1
     # The names are ours and hold no blanks: splitting is wanted.
     # shellcheck disable=SC2046
     set -- $(live_names)
-    [ ! -f "$PRIVATE/manifest" ] || set -- "$@" "$PRIVATE/manifest"
-    [ $# -eq 0 ] || cp -p "$@" "$generations/new/" || return 1
-    # What was loaded is what is live, but where somebody edited that.
-    set --
-    loaded=''
-    while read -r _ sum name; do
-        loaded="$loaded $name=$sum"
-    done 2>/dev/null <"$PRIVATE/manifest" || :
+    for name in $staged; do
+        set -- "$@" "$stage/$name"
+    done
+    : >"$stage/now"
+    [ $# -eq 0 ] || $DIGEST "$@" >"$stage/now" || fail 69 'what is live or staged cannot be read; nothing was touched'
+    now='' was=''
     while read -r sum name; do
-        case "$loaded " in
-            *" $name=$sum "*) ;;
-            *) [ ! -f "$PRIVATE/loaded/$name" ] || set -- "$@" "$PRIVATE/loaded/$name" ;;
+        case ${name#\*} in
+            "$stage"/*) printf '%s %s\n' "$sum" "${name##*/}" >&3 ;;
+            *) now="$now$sum ${name#\*}$newline" ;;
         esac
+    done <"$stage/now" 3>"$stage/sums"
+    while IFS= read -r line; do
+        was="$was$line$newline"
     done <"$stage/live"
-    [ $# -eq 0 ] || cp -p "$@" "$generations/new/loaded/" || return 1
-    mv "$generations/new" "$generations/$number" || return 1
-    printf '%s\n' "$number"
+    [ "$now" = "$was" ] || {
+        printf '%s' "$now" >"$stage/now"
+        fail 11 "changed on the host since it was staged: $(diff "$stage/live" "$stage/now" |
+            sed -n 's/^[<>] [0-9a-f]* //p' | sort -u | tr '\n' ' '); nothing was touched"
+    }
 }
 
 # begin - make sure that a generation to return to is saved and that the journal names it, on the disk itself: a
@@ -101,7 +82,13 @@ save_generation() {
 begin() {
     generation=$(journal_value generation)
     if [ -z "$generation" ] || [ ! -d "$generations/$generation" ]; then
-        generation=$(save_generation) || fail 13 'what is live could not be saved; nothing was touched'
+        generation=0
+        for kept in $(saved_generations); do
+            [ "$kept" -lt "$generation" ] || generation=$((kept + 1))
+        done
+        if ! { [ -d "$generations" ] || mkdir "$generations"; } || ! mv "$stage/generation" "$generations/$generation"; then
+            fail 13 'what is live could not be saved; nothing was touched'
+        fi
     fi
     write_journal || fail 13 'the journal could not be written; nothing was touched'
     sync
@@ -110,7 +97,7 @@ begin() {
 # write_journal - say what is begun, and prepare for the way back. Called as a condition: every step says &&.
 write_journal() {
     mkdir -p "$PRIVATE/restore" && {
-        printf 'generation %s\ntoken %s\nsince %s\n' "$generation" "$token" "$(date +%s)" &&
+        printf 'generation %s\ntoken %s\nsince %s\n' "$generation" "$token" "$since" &&
             printf 'service %s\ndeferred %s\n%s' "$service" "$(deferred_messages)" "${crossing:+cross $crossing$newline}" &&
             printf '%s' "$notes" && changed_names
     } >"$PRIVATE/journal.new" && mv -f "$PRIVATE/journal.new" "$PRIVATE/journal"
@@ -130,7 +117,8 @@ changed_names() {
 watch() {
     trap - EXIT
     trap '' HUP INT TERM PIPE
-    self=$(sh -c 'echo "$PPID"')
+    # Whoever opens it finds its own number first there.
+    read -r self _ 2>/dev/null </proc/self/stat || self=$(sh -c 'echo "$PPID"')
     left=$seconds pause=5
     while [ "$left" -gt 0 ]; do
         sleep 1 || :
@@ -152,9 +140,8 @@ go_back_by_itself() {
         unclaim
         return 1
     fi
-    rm -rf "$stage"
     release_lock "$token"
-    unclaim
+    unclaim "$stage"
 }
 
 # serve_change ACTION - make Postfix read the change. It refuses the removed domains from here on; what it took before, or
@@ -206,14 +193,12 @@ apply() {
 check_tables() {
     all=yes
     [ ! -e "$stage/waiting" ] || all=
-    tables_asked <"$stage/query" >"$stage/asked"
-    while read -r type name; do
-        wrong_answers "$type" "$name" "$all" <"$stage/query" >"$stage/wrong"
-        [ ! -s "$stage/wrong" ] || {
-            printf 'query %s %s: %s' "$type" "$name" "$(head -n 3 "$stage/wrong" | tr '\n' ';')"
-            return 1
-        }
-    done <"$stage/asked"
+    [ -s "$stage/query" ] || return 0
+    wrong_answers "$all" <"$stage/query" >"$stage/wrong"
+    [ ! -s "$stage/wrong" ] || {
+        printf 'query of %s' "$(head -n 3 "$stage/wrong" | tr '\n' ';')"
+        return 1
+    }
 }
 
 # loaded_digests - print "file SHA256 NAME" for all that is live by this change and as it was staged, and what the change
@@ -232,18 +217,6 @@ loaded_digests() {
     ' "$stage/live" "$stage/sums" "$stage/swapped" "$stage/change"
 }
 
-# prepare_loaded - copy what this change will have loaded, which is what it stages and else what is live. In the stage, as
-# these are to be as they were compared.
-prepare_loaded() {
-    set --
-    for name in $FILES; do
-        source=$name
-        case " $staged " in *" $name "*) source=$stage/$name ;; esac
-        [ ! -f "$source" ] || set -- "$@" "$source"
-    done
-    mkdir "$stage/loaded" && cp "$@" "$stage/loaded/"
-}
-
 # keep_loaded - say what was loaded. Routes that had to stay were not replaced.
 keep_loaded() {
     [ ! -e "$stage/waiting" ] || [ ! -f transport ] || cp transport "$stage/loaded/transport" || return 1
@@ -253,13 +226,13 @@ keep_loaded() {
 # write_manifest - record what the running Postfix has loaded, with a copy of the sources: what differs from it later
 # is somebody else's hand. What was made by hand has no manifest.
 write_manifest() {
-    if grep -q '^by-hand$' "$stage/change"; then
+    if [ -n "$by_hand" ]; then
         rm -rf "$PRIVATE/manifest" "$PRIVATE/loaded" || return 1
     else
         keep_loaded && {
             # The last line tells a whole manifest from one that was cut off.
             loaded_digests &&
-                printf 'record generation %s\nrecord activated %s\n' $((generation + 1)) "$(date +%s)" && echo end
+                printf 'record generation %s\nrecord activated %s\n' $((generation + 1)) "$since" && echo end
         } >"$PRIVATE/manifest.new" && mv -f "$PRIVATE/manifest.new" "$PRIVATE/manifest" || return 1
     fi
     echo 'applied yes' >>"$PRIVATE/journal"
@@ -269,8 +242,7 @@ write_manifest() {
 finish() {
     status=$?
     trap - EXIT
-    unclaim
-    rm -rf "$stage"
+    unclaim "$stage"
     [ "$status" -eq 0 ] || release_lock "$token"
     exit "$status"
 }
@@ -290,13 +262,13 @@ trap '' HUP INT TERM PIPE
 trap give_up EXIT
 [ "$(lock_value token)" = "$token" ] ||
     fail 10 "the lock is no longer ours but $(lock_value holder)'s; nothing was touched"
+[ -d "$stage" ] || fail 64 'nothing is staged; nothing was touched'
 holder=$(lock_value holder)
-mine=$(write_lock "$token" "$holder")
-mv -f "$mine" "$PRIVATE/lock"
+write_lock "$PRIVATE/lock.new" "$token" "$holder"
+mv -f "$PRIVATE/lock.new" "$PRIVATE/lock"
 claim "$$" || fail 10 'another change on this host is being confirmed or undone; nothing was touched'
 trap finish EXIT
 refuse_unless_ready
-prepare_loaded || fail 13 'what is to be loaded could not be copied; nothing was touched'
 begin
 if [ "$seconds" != 0 ]; then
     # By exec, as a shell keeps what a redirection only covers: the connection would stay open with it.
@@ -314,7 +286,7 @@ if [ -e "$stage/waiting" ]; then
     printf 'routes of removed domains stay for %s: run again when these are over\n' \
         "$(sed '1!s/^/and /' "$stage/waiting" | tr '\n' ' ' | sed 's/ $//')"
 fi
-ask_hops
+ask_hops <"$stage/hop"
 before="generation $generation is what was live before"
 [ -f "$generations/$generation/main.cf" ] || before='nothing was live before'
 printf 'activated: %s; %s\n' "$action" "$before"

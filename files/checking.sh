@@ -28,9 +28,9 @@ check_transports() {
     unknown=$(awk '
         /^[ \t#]/ || NF < 2 { next }
         FILENAME == ARGV[1] { service[$1]; next }
-        { name = $2; if (sub(/:.*/, "", name) && name != "" && !(name in service)) print name }
-    ' master.cf "$routes" | sort -u | tr '\n' ' ')
-    [ -z "$unknown" ] || fail 13 "transport names what is no service in master.cf: ${unknown% }; nothing was touched"
+        { name = $2; if (sub(/:.*/, "", name) && name != "" && !(name in service) && !told[name]++) printf " %s", name }
+    ' master.cf "$routes")
+    [ -z "$unknown" ] || fail 13 "transport names what is no service in master.cf:$unknown; nothing was touched"
 }
 
 # check_types - numbers and times are what their defaults are: a daemon that finds another dies when it is started,

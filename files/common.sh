@@ -184,10 +184,10 @@ lock_is_busy() {
     is_at_work "$(lock_value pid)"
 }
 
-# write_lock TOKEN HOLDER - make a lock file of this process beside the real one and print its name.
+# write_lock FILE TOKEN HOLDER - make a lock of this process beside the real one, and set $since, which it says.
 write_lock() {
-    printf 'token %s\nholder %s\nsince %s\npid %s\n' "$1" "$2" "$(date +%s)" "$$" >"$PRIVATE/lock.$1"
-    printf '%s\n' "$PRIVATE/lock.$1"
+    since=$(date +%s)
+    printf 'token %s\nholder %s\nsince %s\npid %s\n' "$2" "$3" "$since" "$$" >"$1"
 }
 
 # release_lock TOKEN - remove the lock if it is still ours.
@@ -197,21 +197,18 @@ release_lock() {
     fi
 }
 
-# clear_up - remove what programs left that were killed; to be called by who holds the lock.
+# clear_up [STAGE] - remove what programs left that were killed, but this stage; to be called by who holds the lock.
 clear_up() {
-    settling=''
+    kept=${1:-} settling=''
     read -r settling 2>/dev/null <"$PRIVATE/settling" || :
-    if [ -f "$PRIVATE/settling" ] && ! is_at_work "$settling"; then
-        rm -f "$PRIVATE/settling"
-    fi
-    set -- "$PRIVATE"/stage.* "$PRIVATE"/lock.* "$PRIVATE"/settling.*
+    set -- "$PRIVATE"/stage.* "$PRIVATE"/settling.* "$PRIVATE"/*.new
+    [ ! -f "$PRIVATE/settling" ] || is_at_work "$settling" || set -- "$@" "$PRIVATE/settling"
     [ -f "$PRIVATE/journal" ] || set -- "$@" "$PRIVATE/restore" "$PRIVATE"/crossing.*
     for leftover in "$@"; do
-        if [ -e "$leftover" ]; then
-            rm -rf "$@"
-            break
-        fi
+        shift
+        [ ! -e "$leftover" ] || [ "$leftover" = "$kept" ] || set -- "$@" "$leftover"
     done
+    [ $# -eq 0 ] || rm -rf "$@"
 }
 
 # note_in_syslog WORD... - leave a line in the host's mail log, with the instance that it is about.

@@ -14,7 +14,7 @@
 #     default PARAMETER = VALUE (as compiled in); instance DIRECTORY (where it is not the one compiled in);
 #     lacks PARAMETER (asked for, and not among its defaults); table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
-#     content NAME text|hex, followed by its lines, each behind "|";
+#     content NAME text|hex, followed by its lines, each behind "|"; programs NAME (which are kept here);
 #     manifest LINE; journal LINE; bootstrap LINE; lock LINE; lock_busy yes|no; now SECONDS (since 1970; with a lock);
 #     held REVIEW STATE (with a lock, of what is staged and checked for another run)
 #   Where a file is not the one that was loaded last, also its content then, as content loaded/NAME. Where that is so
@@ -45,7 +45,8 @@ unreadable() {
     exit 0
 }
 
-# files - print a record for every managed file and table.
+# files - print a record for every managed file and table, and the name of the programs that are kept, where all of these
+# are as they were sent.
 files() {
     regular=
     for name in $(live_names); do
@@ -56,17 +57,31 @@ files() {
             printf 'odd %s %s\n' "$name" "$(ls -ldn "$name" | cut -c 1-10)"
         fi
     done
+    kept='' sums=''
+    for list in "$PRIVATE"/programs.*/sums; do
+        [ -f "$list" ] || continue
+        kept=${list%/sums}
+        read -r sums <"$list" || :
+    done
     # shellcheck disable=SC2086
     set -- $regular
     [ $# -gt 0 ] || return 0
+    [ -z "$kept" ] || set -- "$@" "$kept"/*.sh
     digest "$@" | {
         # Nine words a line, none with a blank in it, and sorted as live_names has them: splitting is wanted.
-        # shellcheck disable=SC2012,SC2046
-        set -- $(ls -ldn "$@")
+        # shellcheck disable=SC2046,SC2086
+        set -- $(ls -ldn $regular)
+        found=''
         while read -r sum name; do
-            say "file $name $sum ${1%"${1#??????????}"} $3 $4"
-            shift 9
+            case $name in
+                "$PRIVATE"/*) found="$found $sum ${name##*/}" ;;
+                *)
+                    say "file $name $sum ${1%"${1#??????????}"} $3 $4"
+                    shift 9
+                    ;;
+            esac
         done
+        [ -z "$kept" ] || [ "$found" != " $sums" ] || say "programs ${kept##*/}"
     }
 }
 

@@ -21,10 +21,8 @@ records() {
 cd "$directory" || fail 69 "cannot enter $directory"
 find_compiled_postfix
 if master_runs; then echo 'running yes'; else echo 'running no'; fi
-records query | tables_asked | while read -r type name; do
-    records query | wrong_answers "$type" "$name" all | sed "s/^/wrong $name: /"
-done
-ask_hops
+records query | wrong_answers all | sed 's/^/wrong /'
+records hop | ask_hops
 printf 'deferred %s\n' "$(deferred_messages)"
 [ ! -f "$PRIVATE/journal" ] || sed 's/^/journal /' "$PRIVATE/journal"
 echo end

@@ -4,32 +4,39 @@
 # SYNOPSIS
 #   put between common.sh and the text of activate.sh, settle.sh or probe.sh; never run by itself
 # DESCRIPTION
-#   The programs that use it define records WORD, which prints the arguments of the records of that kind:
-#   query TYPE NAME KEY hit VALUE, query TYPE NAME KEY miss, and hop DESTINATION. They have set $queue.
+#   Queries are lines TYPE NAME KEY hit VALUE, or TYPE NAME KEY miss. The programs that use it have set $queue.
 
-# wrong_answers TYPE NAME [all] - print each key for which a live table does not answer as intended, and what it does
-# answer; nothing where all is right. One process asks for all of them. With "all" those count too that are to find nothing.
-# The records come on standard input.
+# wrong_answers [all] - of the queries on standard input print "NAME: KEY finds VALUE, expected VALUE" for each that a live
+# table does not answer as intended; nothing where all is right. With "all" those count too that are to find nothing.
+# For each table one process is asked all of them; its answers, "KEY TAB VALUE", come behind a line that begins with a tab.
 wrong_answers() {
-    wanted=$(sed -n "s/^$1 $2 //p")
-    {
-        say "$wanted" | sed 's/ .*//' | postmap -c "$PWD" -q - "$1:$PWD/$2" 2>&1 || :
-        say "$wanted"
-    } | awk -v misses="${3:-}" '
+    awk -v place="$PWD" '
+        {
+            table = $1 ":" place "/" $2
+            if (!(table in count)) { tables[++number] = table; name[table] = $2 }
+            key[table, ++count[table]] = $3
+            meant[table, count[table]] = substr($0, length($1 $2) + 3)
+        }
+        END {
+            for (each = 1; each <= number; each++) {
+                table = tables[each]
+                asker = "postmap -c " place " -q - " table " 2>&1 || :"
+                print "\t" name[table]; fflush()
+                for (line = 1; line <= count[table]; line++) print key[table, line] | asker
+                close(asker)
+                for (line = 1; line <= count[table]; line++) print meant[table, line]
+            }
+        }' | awk -v misses="${1:-}" '
+        /^\t/ { name = substr($0, 2); split("", found); next }
         / (hit .*|miss)$/ && !/\t/ {
             key = $1; meant = substr($0, length(key) + 2); is = (key in found) ? "hit " found[key] : "miss"
             if (is == meant || (meant == "miss" && !misses)) next
             sub(/^hit /, "", is); sub(/^hit /, "", meant); sub(/^miss$/, "nothing", is); sub(/^miss$/, "nothing", meant)
-            print key " finds " is ", expected " meant
+            print name ": " key " finds " is ", expected " meant
             next
         }
-        !/\t/ { print; next }
+        !/\t/ { print name ": " $0; next }
         { key = $0; sub(/\t.*/, "", key); found[key] = substr($0, length(key) + 2) }'
-}
-
-# tables_asked - print TYPE NAME of each table that there are queries for on standard input.
-tables_asked() {
-    awk '!seen[$1 " " $2]++ { print $1, $2 }'
 }
 
 # ask_hop DESTINATION - print "hop DESTINATION answers", "... silent REASON", or "... unasked REASON" where this host has
@@ -78,18 +85,17 @@ ask_by_netcat() {
     esac
 }
 
-# ask_hops - ask each next hop of the records, some at a time.
-ask_hops() {
-    records hop | {
-        count=0
-        while read -r hop; do
-            ask_hop "$hop" </dev/null &
-            count=$((count + 1))
-            [ $((count % 10)) -ne 0 ] || wait
-        done
-        wait
-    }
-}
+# ask_hops - ask each next hop, a line of standard input, some at a time. In a shell of its own, as it waits for them and
+# nobody else.
+ask_hops() (
+    count=0
+    while read -r hop; do
+        ask_hop "$hop" </dev/null &
+        count=$((count + 1))
+        [ $((count % 10)) -ne 0 ] || wait
+    done
+    wait
+)
 
 # deferred_messages - print how many messages wait for another try.
 deferred_messages() {

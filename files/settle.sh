@@ -43,17 +43,20 @@ confirm() {
     fi
     # The journal first: what is without it is over.
     rm -f "$PRIVATE/journal"
-    rm -rf "$PRIVATE/restore"
     note_in_syslog "confirmed generation $((generation + 1))"
     prune
 }
 
-# finish - the lock is over, whatever happened.
+# finish - the lock is over, whatever happened, and what was prepared for the way back where that is closed.
 finish() {
     status=$?
     trap - EXIT
-    unclaim
-    release_lock "$token"
+    set --
+    [ "$(lock_value token)" != "$token" ] || set -- "$PRIVATE/lock"
+    case $(journal_value token) in
+        '' | "$token") is_unsettled || set -- "$@" "$PRIVATE/restore" ;;
+    esac
+    unclaim "$@"
     exit "$status"
 }
 
@@ -69,7 +72,6 @@ case $what in
     confirm) confirm ;;
     keep)
         echo 'verdict inconclusive' >>"$PRIVATE/journal"
-        rm -rf "$PRIVATE/restore"
         note_in_syslog "kept generation $((generation + 1)), though nothing proved it"
         ;;
     undo) undo "$argument" ;;

@@ -15,6 +15,8 @@
 #     table NAME TYPE COUNT SHA256  index NAME as TYPE; the sorted listing must have this digest
 #     cross FROM TO                 prepare to have tables read from elsewhere while they change from type FROM to type TO
 #     held REVIEW STATE             what is staged waits for another run, and this is what it is of
+#     programs NAME                 keep the files that begin with "program." in a directory of that name: later runs need
+#                                   not send them
 #     swap STAGED NAME, service ACTION, drop NAME, note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand
 #                                   kept for activate.sh in the file "change", in this order, with those above
 #     gone DOMAIN, query TYPE NAME KEY hit VALUE or miss, hop DESTINATION      kept for it in files of these names
@@ -33,23 +35,21 @@ newline='
 # A hard link appears with its content or not at all, and fails where a lock is already.
 take_lock() {
     # In a directory a link would be made inside, and always succeed.
-    [ ! -d "$PRIVATE/lock" ] || fail 10 "locked: $directory/$PRIVATE/lock is a directory, expected a file; nothing was touched"
-    mine=$(write_lock "$token" "$holder")
-    if ! ln "$mine" "$PRIVATE/lock" 2>/dev/null; then
-        theirs=$(lock_value token)
-        by="$(lock_value holder) since $(lock_value since) (seconds since 1970)"
-        if lock_is_busy; then
-            rm -f "$mine"
-            fail 10 "locked: a change by $by is running on this host; nothing was touched"
-        elif [ -z "$theirs" ] || [ "$theirs" = "$stale" ]; then
-            mv -f "$mine" "$PRIVATE/lock"
-            printf 'took over the abandoned lock of %s\n' "$by"
-            return
-        fi
-        rm -f "$mine"
-        fail 10 "locked: held by $by; nothing was touched"
-    fi
-    rm -f "$mine"
+    [ ! -d "$PRIVATE/lock" ] || refuse_lock "$directory/$PRIVATE/lock is a directory, expected a file"
+    write_lock "$stage/lock" "$token" "$holder"
+    ! ln "$stage/lock" "$PRIVATE/lock" 2>/dev/null || return 0
+    theirs=$(lock_value token)
+    by="$(lock_value holder) since $(lock_value since) (seconds since 1970)"
+    ! lock_is_busy || refuse_lock "a change by $by is running on this host"
+    [ -z "$theirs" ] || [ "$theirs" = "$stale" ] || refuse_lock "held by $by"
+    mv -f "$stage/lock" "$PRIVATE/lock"
+    printf 'took over the abandoned lock of %s\n' "$by"
+}
+
+# refuse_lock REASON - end, as somebody else has it.
+refuse_lock() {
+    rm -rf "$stage"
+    fail 10 "locked: $1; nothing was touched"
 }
 
 # abandon - on any failure leave neither stage nor lock behind.
@@ -178,7 +178,8 @@ listing() {
 # index_tables - compile each table and compare it with what was meant: the tools exit 0 on bad lines
 # and only warn, so anything on standard error is a failure.
 index_tables() {
-    while read -r word name type count sum; do
+    set --
+    while read -r word name type _; do
         [ "$word" = table ] || continue
         # A table that is only damaged is made of the live source.
         [ -f "$stage/$name" ] || cp -p "$name" "$stage/$name"
@@ -186,13 +187,45 @@ index_tables() {
         if ! "$tool" -c "$configuration" "$type:$PWD/$stage/$name" 2>"$stage/said" </dev/null || [ -s "$stage/said" ]; then
             fail 12 "$tool could not index $name: $(said); nothing was touched"
         fi
-        listing "$name" "$type" >"$stage/listing" 2>"$stage/said" || :
-        if [ "$(digest "$stage/listing")" != "$sum $stage/listing" ]; then
-            fail 12 "$name indexed as $type lists $(($(wc -l <"$stage/listing"))) entries, and not exactly the $count" \
-                "that were meant; $(said)nothing was touched"
-        fi
-        chmod 0644 "$stage/$name" "$stage/$name".*
+        listing "$name" "$type" >"$stage/listing.$name" 2>"$stage/said.$name" || :
+        set -- "$@" "$stage/$name"
     done <"$stage/change"
+    [ $# -eq 0 ] || compare_listings
+    for table in "$@"; do
+        shift
+        set -- "$@" "$table" "$table".[!e]*
+    done
+    [ $# -eq 0 ] || chmod 0644 "$@"
+}
+
+# compare_listings - fail where a table lists other entries than were meant.
+compare_listings() {
+    listed=$newline$(digest "$stage"/listing.*)$newline
+    while read -r word name type count sum; do
+        [ "$word" = table ] || continue
+        case $listed in
+            *"$newline$sum $stage/listing.$name$newline"*) ;;
+            *)
+                mv "$stage/said.$name" "$stage/said"
+                fail 12 "$name indexed as $type lists $(($(wc -l <"$stage/listing.$name"))) entries, and not exactly the" \
+                    "$count that were meant; $(said)nothing was touched"
+                ;;
+        esac
+    done <"$stage/change"
+}
+
+# keep_programs - keep what was sent for that, in place of what is kept so far. On the disk itself before it has its
+# name: a program that a power failure has cut off must not be run.
+keep_programs() {
+    kept=$(value_in "$stage/change" programs)
+    [ -n "$kept" ] || return 0
+    mkdir "$stage/$kept"
+    for file in "$stage"/program.*; do
+        mv "$file" "$stage/$kept/${file#"$stage"/program.}"
+    done
+    sync
+    rm -rf "$PRIVATE"/programs.*
+    mv "$stage/$kept" "$PRIVATE/$kept"
 }
 
 # prepare_crossing - make the tables and the main.cf that are live while tables become another type of the same file
@@ -214,17 +247,19 @@ cd "$directory" || fail 69 "cannot enter $directory; nothing was touched"
 [ ! -L "$PRIVATE" ] || fail 69 "$directory/$PRIVATE is a symbolic link; expected a directory of root; nothing was touched"
 [ -d "$PRIVATE" ] || mkdir -m 0700 "$PRIVATE"
 chmod 0700 "$PRIVATE"
+mkdir "$stage"
 take_lock
 trap abandon EXIT
 trap 'exit 1' HUP INT TERM
-clear_up
-mkdir "$stage"
+clear_up "$stage"
 receive
 refuse_if_moved
+keep_programs
 copy_saved
 choose_configuration
 index_tables
 prepare_crossing
+{ save_live && save_loaded; } || fail 13 'what is live could not be copied: is the disk full? Nothing was touched'
 check_transports
 check_configuration
 printf '%s\n' "$token" >"$stage/checked"

@@ -4,8 +4,8 @@
 # SYNOPSIS
 #   put after common.sh and service.sh, before the text of activate.sh or settle.sh; never run by itself
 # DESCRIPTION
-#   The programs that use it have set: $token, the run; $generation, what was live before the change; $daemons and
-#   $queue (find_postfix); $scratch, a directory for what programs say.
+#   The programs that use it have set: $token, the run; $generation, what was live before the change; $changed, the names
+#   of what it replaces or removes; $daemons and $queue (find_postfix); $scratch, a directory for what programs say.
 #   The journal lies there from before the first rename until the change is confirmed or undone. It has a line for each:
 #   generation N, token TOKEN, since SECONDS (since 1970), service ACTION, deferred MESSAGES, cross FROM TO, note TEXT, changes NAME;
 #   then "late yes" when routes have gone, "applied yes" when all of it is live and answers, and "verdict inconclusive"
@@ -24,8 +24,9 @@ is_unsettled() {
 }
 
 # claim PID - become the only one who works on what the journal says, or fail after a minute of another who does.
-# A hard link appears with its content or not at all, and fails where a claim is already.
+# A hard link appears with its content or not at all, and fails where a claim is already. unclaim ends it.
 claim() {
+    claimed=$1
     printf '%s\n' "$1" >"$PRIVATE/settling.$1" || return 1
     tries=60
     until ln "$PRIVATE/settling.$1" "$PRIVATE/settling" 2>/dev/null; do
@@ -35,18 +36,18 @@ claim() {
             sleep 1
         else
             # It died while it was at work.
-            rm -f "$PRIVATE/settling"
+            rm -f "$PRIVATE/settling" "$PRIVATE/settling.$other"
         fi
         tries=$((tries - 1))
         [ "$tries" -gt 0 ] || break
     done
-    rm -f "$PRIVATE/settling.$1"
+    [ "$tries" -gt 0 ] || rm -f "$PRIVATE/settling.$1"
     [ "$tries" -gt 0 ]
 }
 
-# unclaim - let others work on it.
+# unclaim [PATH...] - let others work on it, and remove what else is over with that.
 unclaim() {
-    rm -f "$PRIVATE/settling"
+    rm -rf "$PRIVATE/settling" "$PRIVATE/settling.$claimed" "$@"
 }
 
 # is_primary - whether this is the instance of the configuration directory that is compiled in.
@@ -118,6 +119,17 @@ stop() {
     wait_for no
 }
 
+# reload - have the running master read everything anew. "postfix reload" ends in sending it that signal (master(8)); what
+# it does before, at the price of a dozen processes, is to refuse a main.cf that cannot be read, with which a master ends.
+# Where main.cf stays the one that is loaded the signal is all.
+reload() {
+    for name in $changed; do
+        [ "$name" != main.cf ] || { postfix -c "$PWD" reload && return || return; }
+    done
+    # As master_runs has found it.
+    kill -HUP "$process"
+}
+
 # serve none|reload|restart|start|stop - make Postfix read what is live. A stopped Postfix is always started, but an
 # instance that is disabled. On the way back the same actions are asked for: what the change started is stopped where it
 # is disabled without it, and what it was to stop goes on.
@@ -131,7 +143,7 @@ serve() {
     fi
     case $action in
         none) return 0 ;;
-        reload) postfix -c "$PWD" reload ;;
+        reload) reload ;;
         restart) stop && this_instance start ;;
         start) this_instance start ;;
         stop) stop ;;
@@ -162,6 +174,7 @@ copy() {
 # cross TYPE TABLES MAIN-CF - have the tables read from elsewhere, so that those in place can become ones of another type
 # with the same file names: who opens a table of the one as the other fails. TABLES is a directory of them.
 cross() {
+    changed="$changed main.cf"
     mkdir -p "$PRIVATE/crossing.$1" && mv -f "$2"/*.db "$PRIVATE/crossing.$1/" && mv -f "$3" main.cf && serve reload
 }
 
@@ -267,7 +280,7 @@ restore() {
         [ -f "$saved/$name" ] || rm -f "$name" || return 1
     done
     put_records_back || return 1
-    rm -rf "$PRIVATE/restore" "$PRIVATE"/crossing.*
+    rm -rf "$PRIVATE/restore" "$PRIVATE"/crossing.* "$PRIVATE"/*.new
 }
 
 # go_back REASON - restore, and settle the change with that. What is live again is no longer the past; only what was

@@ -20,11 +20,11 @@ from lab.meant import SUBDOMAINS, meant_aliases, meant_parameters, meant_routes
 from lab.read_back import TABLES, Read, read_back
 from lab.root import DEBIAN12, cached_root
 from mailproxy.check import validated
+from mailproxy.inputs import change, expectation
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import ObservedState
 from mailproxy.parameters import asked_parameters
 from mailproxy.plan import Plan, planned
-from mailproxy.program import change, expectation
 from mailproxy.render import HostPostfix, rendered
 
 BATCH = 2000

@@ -160,7 +160,7 @@ def _unknown_yet() -> Step:
 
 
 def _install(run: Run, replaced: list[str], remote: Remote) -> bool:
-    ended = remote.run(command("install", "install", run.holder, *replaced))
+    ended = remote.run(command("install", "install", run.holder, *replaced), is_kept=False)
     for line in ended.lines:
         remote.say(line)
     if not ended.reason:

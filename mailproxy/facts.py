@@ -10,7 +10,7 @@ from mailproxy.program import LOADER
 class Observation(FactBase[ObservedState | Unread]):
     """The state of a host's Postfix, in one round trip; None when not even a reason came back.
 
-    files/observe.sh and the expectation (mailproxy.program.expectation) go in as _stdin, with mailproxy.program.sent.
+    files/observe.sh and the expectation (mailproxy.inputs.expectation) go in as _stdin (mailproxy.privilege.as_root).
     """
 
     def command(self) -> StringCommand:
@@ -25,7 +25,7 @@ class Observation(FactBase[ObservedState | Unread]):
 class MailService(FactBase[list[str]]):
     """What a host says of its own mail service: the lines of files/probe.sh, None when its answer was cut off.
 
-    files/probe.sh and the questions (mailproxy.program.questions) go in as _stdin, with mailproxy.program.sent.
+    files/probe.sh and the questions (mailproxy.inputs.questions) go in as _stdin (mailproxy.privilege.as_root).
     """
 
     def command(self) -> StringCommand:
@@ -40,7 +40,7 @@ class MailService(FactBase[list[str]]):
 class Installation(FactBase[Survey | None]):
     """What an installation of Postfix would meet on a host, None when its answer was cut off.
 
-    files/install.sh, which only looks, goes in as _stdin, with mailproxy.program.sent.
+    files/install.sh, which only looks, goes in as _stdin (mailproxy.privilege.as_root).
     """
 
     def command(self) -> StringCommand:

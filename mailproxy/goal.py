@@ -8,10 +8,10 @@ from pyinfra.api import Host, Inventory
 
 from mailproxy.declaration import declared, declared_rollout
 from mailproxy.digest import Fingerprint, fingerprint, fingerprint_of_return
+from mailproxy.inputs import expectation, expectation_of_generation
 from mailproxy.mail_exchangers import mail_hosts
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.plan import Plan, Refusal, planned
-from mailproxy.program import expectation, expectation_of_generation
 from mailproxy.returning import returned
 from mailproxy.rollout import Rollout
 

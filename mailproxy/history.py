@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields
 import click
 from pyinfra import context
 
+from mailproxy.inputs import expectation_of_generation
 from mailproxy.ledger import columns, time_text
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
-from mailproxy.program import expectation_of_generation
 from mailproxy.reading import Reading
 from mailproxy.stop import StopError
 

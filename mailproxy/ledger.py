@@ -13,13 +13,13 @@ from pyinfra.api import State
 from mailproxy.as_text import visible
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
+from mailproxy.inputs import expectation
 from mailproxy.meaning import ROUTED, is_accepted
 from mailproxy.model import DesiredState
 from mailproxy.names import domain_name
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
 from mailproxy.plan import EDITED, Plan, planned
-from mailproxy.program import expectation
 from mailproxy.reading import Reading
 from mailproxy.render import rendered
 from mailproxy.service import DISABLED

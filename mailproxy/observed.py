@@ -89,6 +89,7 @@ class ObservedState:
     foreign main.cf names. loaded_texts holds what the drifted ones were when they were loaded. lacking are the
     parameters asked for that its Postfix does not know. table_types is None unless asked for; queue (messages) and
     queued (recipients by relay domain) where they were not or could not be read.
+    programs names the directory of the programs that it keeps, '' where it keeps none that are whole.
     A host that is bootstrapping had Postfix installed by mailproxy, and no change confirmed since.
     """
 
@@ -108,6 +109,7 @@ class ObservedState:
     queued: dict[str, int] | None = None
     saved: Saved | None = None
     is_bootstrapping: bool = False
+    programs: str = ""
 
     @property
     def has_usable_main_cf(self) -> bool:
@@ -136,10 +138,13 @@ class Unread:
     reason: str
 
 
+INCOMPLETE = Unread("its answer came incomplete")
+
+
 def parsed(lines: list[str]) -> ObservedState | Unread:
     """Return what the records of files/observe.sh say; its manual page describes them."""
     if not lines or lines[-1] != "end":
-        return Unread("its answer came incomplete")
+        return INCOMPLETE
     try:
         records, texts = _split(lines[:-1])
         if "unreadable" in records:
@@ -218,6 +223,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         else None,
         saved=_saved(records, texts) if "generations" in records else None,
         is_bootstrapping="bootstrap" in records,
+        programs=records.get("programs", [""])[0],
     )
 
 

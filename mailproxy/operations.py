@@ -7,10 +7,11 @@ from pyinfra import context, host, state
 from pyinfra.api import Host, operation
 from pyinfra.api.command import PyinfraCommand
 
+from mailproxy.inputs import change
 from mailproxy.options import ACTIVATE
 from mailproxy.plan import Plan
 from mailproxy.probe import Outcome, hop_outcomes, verdict
-from mailproxy.program import change, command
+from mailproxy.program import Command, command
 from mailproxy.proving import is_reachable, proven
 from mailproxy.remote import Ended, Remote, Step
 from mailproxy.rollout import HELD, Wave, reason_to_refuse
@@ -78,12 +79,13 @@ def confirm(plan: Plan, wave: Wave) -> Generator[PyinfraCommand, None, None]:
 
 def _stage(run: Run, plan: Plan, remote: Remote) -> bool:
     stale = run.stale_locks.get(remote.host.name, "")
-    text = command("stage", plan.directory, run.token, run.lock_holder, stale)
-    record, held = run.record(remote.host), run.held(remote.host)
-    ended = remote.run(text, change(plan, record, held))
+    program = command("stage", plan.directory, run.token, run.lock_holder, stale)
+    record, held, is_kept = run.record(remote.host), run.held(remote.host), run.reading.keeps_programs(remote.host)
+    ended = remote.run(program, change(plan, record, held, with_programs=not is_kept), is_kept=is_kept)
     if ended.reason.startswith(NOT_AS_MEANT):
         # Edits did not lead there: then the whole.
-        ended = remote.run(text, change(plan, record, held, whole=True))
+        everything = change(plan, record, held, whole=True, with_programs=not is_kept)
+        ended = remote.run(program, everything, is_kept=is_kept)
     if ended.reason:
         return _fail(run, remote, ended.reason)
     run.succeed(remote.host)
@@ -138,8 +140,8 @@ def _confirm(run: Run, plan: Plan, wave: Wave, remote: Remote) -> bool:
     return True
 
 
-def _of_change(program: str, run: Run, plan: Plan, host: Host, *arguments: str) -> str:
-    """Return the text of a program that works on what is staged on a host."""
+def _of_change(program: str, run: Run, plan: Plan, host: Host, *arguments: str) -> Command:
+    """Return a program that works on what is staged on a host."""
     return command(program, plan.directory, run.token_of(host), *plan.compiled_in, *arguments)
 
 
@@ -153,8 +155,7 @@ def _judge(run: Run, plan: Plan, remote: Remote, found: Iterable[Outcome]) -> bo
     open_questions = "; ".join(outcome.text for outcome in found if outcome.verdict == "inconclusive")
     match verdict(found):
         case "fail":
-            text = _of_change("settle", run, plan, remote.host, "undo", f"probe failed: {against}")
-            ended = remote.run(text)
+            ended = remote.run(_of_change("settle", run, plan, remote.host, "undo", f"probe failed: {against}"))
             lost = f"probe failed: {against}; {ended.reason}{_going_back(run, ended)}"
             return _fail(run, remote, lost if ended.is_lost else ended.reason)
         case "inconclusive" if run.options.passes_inconclusive:

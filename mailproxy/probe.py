@@ -7,7 +7,8 @@ of a host that defers whoever it does not know yet (greylisting), or that cannot
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 from mailproxy.changes import Difference
@@ -77,21 +78,28 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
 
     Where an earlier change was never proven, nobody knows any more what it changed: every domain counts as changed.
     """
-    live, wanted = found.live.domains, found.wanted.domains
+    with_parents = found.wanted.subdomains == ROUTED
+    domains = _of_domains(found.live.domains, found.wanted.domains, is_unproven, with_parents)
+    return replace(
+        domains,
+        starttls=_offers_starttls(parameters),
+        networks=found.wanted.networks,
+        interface=next(iter(interfaces(parameters)), ""),
+    )
+
+
+@lru_cache(maxsize=256)
+def _of_domains(live: Entries, wanted: Entries, is_unproven: bool, with_parents: bool) -> Probes:
+    """Return what a change of domains asks for: once for all hosts that have it."""
     changed = list(dict.fromkeys([*(wanted if is_unproven else ()), *differing(live, wanted)]))
     accepted = [domain for domain in changed if is_accepted(wanted.get(domain, "")) and domain in wanted]
     others = sorted({domain for domain, hop in wanted.items() if is_accepted(hop)}.difference(accepted))
-    hops = next_hops(wanted[domain] for domain in accepted)
     removed = [domain for domain in changed if domain in live and is_accepted(live[domain])]
-    with_parents = found.wanted.subdomains == ROUTED
     gone = [domain for domain in removed if not _is_covered(domain, wanted, with_parents)]
     return Probes(
         accepted=(*_spread(accepted, MOST), *_spread(others, SAMPLE)),
         refused=(*_spread(gone, MOST), FOREIGN),
-        starttls=_offers_starttls(parameters),
-        networks=found.wanted.networks,
-        hops=hops,
-        interface=next(iter(interfaces(parameters)), ""),
+        hops=next_hops(wanted[domain] for domain in accepted),
     )
 
 

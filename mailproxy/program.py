@@ -1,33 +1,26 @@
-"""The programs under files/ and what is sent to them: a command line and the text on standard input."""
+"""The programs under files/, and how they come to a host: whole, or by name where the host keeps them."""
 
 import hashlib
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-from mailproxy.check import local_targets
-from mailproxy.edit import edit
-from mailproxy.indexed import TABLE_TYPE
-from mailproxy.lock import Held
-from mailproxy.model import DesiredState
-from mailproxy.order import BRIDGE
-from mailproxy.parameters import asked_parameters
-from mailproxy.plan import Plan, Query, listing_digest
-from mailproxy.render import TEMPLATE_PARAMETERS, Content, rendered_without_host, transport_table
 
 PROGRAMS = Path(__file__).parent.parent / "files"
 # What runs on hosts, and what stands before each.
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "enter": (),
     "observe": ("common", "foreign"),
-    "stage": ("common", "checking"),
+    "stage": ("common", "checking", "saving"),
     "activate": ("common", "service", "transaction", "probing", "lingering"),
     "settle": ("common", "service", "transaction", "probing"),
     "install": ("common", "service"),
     "release": ("common",),
     "probe": ("common", "probing"),
 }
+# What is run before there is a private directory, or before we are root.
+_NEVER_KEPT = ("enter", "install")
 
 
 # Every command line on a host is "sh -c" and this, whoever runs it and whatever for: the program comes on standard
@@ -43,30 +36,76 @@ _READER = (
     'while [ "$left" != 0 ]; do part=$(dd bs="$left" count=1 2>/dev/null; echo .) part=${{part%.}}; '
     '[ -n "$part" ] || exit 64; text=$text$part left=$((left-${{#part}})); done; eval "$text"; exit'
 )
+# What it reads where a host keeps programs (files/stage.sh puts them there). Where the configuration directory is not
+# known yet it is looked for in the usual places, as postconf takes longer than all the rest.
+_USUAL_DIRECTORIES = ("/etc/postfix", "/usr/local/etc/postfix", "/usr/pkg/etc/postfix")
+_SEARCH = (
+    "PATH=$PATH:/usr/sbin:/usr/local/sbin:/usr/pkg/sbin; "
+    'for at in {directories}; do at=$at/.mailproxy/{kept}; [ ! -r "$at/sums" ] || break; done; '
+    '[ -r "$at/sums" ] || at=$({elsewhere})/.mailproxy/{kept}; [ -r "$at/sums" ] || {{ echo {lacking}; exit 0; }}; '
+    'set -- {arguments}; for part in {parts}; do . "$at/$part.sh"; done; exit'
+)
+# All that a host says where it does not keep the programs of this version.
+LACKING = "lacking"
 
 
-def command(program: str, *arguments: str) -> str:
-    """Return the text that runs files/PROGRAM.sh with arguments, leaving standard input to it; sent() sends it."""
-    return f"set -- {' '.join(map(_word, arguments))}\n{_text(program)}"
+@dataclass(frozen=True)
+class Command:
+    """A program of files/ and its arguments, the first of which is a configuration directory, '' if not known yet."""
+
+    program: str
+    arguments: tuple[str, ...]
+
+    @property
+    def whole(self) -> str:
+        """The text that runs it, leaving standard input to it."""
+        return f"set -- {self._words}\n{_text(self.program)}"
+
+    @property
+    def by_name(self) -> str:
+        """The line that runs it on a host that keeps it; LACKING is all that any other host prints."""
+        directory = self.arguments[0]
+        return _SEARCH.format(
+            directories=shlex.quote(directory) if directory else " ".join(_USUAL_DIRECTORIES),
+            elsewhere=":" if directory else "postconf -d -h config_directory",
+            kept=kept_name(),
+            lacking=LACKING,
+            arguments=self._words,
+            parts=" ".join((*_PARTS[self.program], self.program)),
+        )
+
+    @property
+    def _words(self) -> str:
+        return " ".join(map(_word, self.arguments))
+
+
+def command(program: str, *arguments: str) -> Command:
+    """Return files/PROGRAM.sh with arguments; sent() sends it."""
+    return Command(program, arguments)
 
 
 def _word(argument: str) -> str:
-    """Return an argument for a shell, in ASCII."""
-    if argument.isascii():
+    """Return an argument for a shell, in ASCII and on one line."""
+    if argument.isascii() and "\n" not in argument:
         return shlex.quote(argument)
     octal = "".join(f"\\0{byte:03o}" for byte in argument.encode())
     return f"\"$(printf %b '{octal}')\""
 
 
 def sent(text: str, stdin: str = "", password: str | None = None, *, as_record: bool = False) -> str:
-    """Return the input of LOADER that runs a program (command()) as root with an input of its own.
+    """Return the input of LOADER that runs a text (Command.whole, Command.by_name) as root with an input of its own.
 
     password is what sudo may ask for; as_record says that observe.sh is sent, whose reader expects records.
     """
     enter = command("enter", LOADER, "no" if password is None else "yes", "record" if as_record else "error")
-    whole = enter + text
+    whole = enter.whole + text
     secret = "" if password is None else f"{password}\n"
     return f"{_MARK}\n{_READER.format(size=len(whole))}\n{whole}{secret}{stdin}"
+
+
+def sent_to_root(line: str, stdin: str = "") -> str:
+    """Return the input of LOADER that runs a line (Command.by_name) where the connection is root's already."""
+    return f"{_MARK}\n{line}\n{stdin}"
 
 
 def parts() -> dict[str, tuple[Path, ...]]:
@@ -77,10 +116,31 @@ def parts() -> dict[str, tuple[Path, ...]]:
 
 
 @cache
+def kept_files() -> Mapping[str, str]:
+    """Return the files that a host keeps of the programs, by name; "sums" has the digests of the others, in order."""
+    names = {path for program, files in parts().items() if program not in _NEVER_KEPT for path in files}
+    texts = {path.name: _without_comments(path) for path in sorted(names)}
+    sums = " ".join(f"{hashlib.sha256(text.encode()).hexdigest()} {name}" for name, text in texts.items())
+    return {**texts, "sums": f"{sums}\n"}
+
+
+@cache
+def kept_name() -> str:
+    """Return the name of the directory, below the private one, in which a host keeps the programs of this version."""
+    return f"programs.{hashlib.sha256(kept_files()['sums'].encode()).hexdigest()[:16]}"
+
+
+@cache
 def _text(program: str) -> str:
-    """Return a program behind what they all begin with, less the comments, which no host needs."""
-    text = "".join(path.read_text() for path in parts()[program])
-    return "".join(f"{line}\n" for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    """Return a program behind what they all begin with."""
+    return "".join(map(_without_comments, parts()[program]))
+
+
+@cache
+def _without_comments(path: Path) -> str:
+    """Return what a file has besides comments, which no host needs."""
+    lines = path.read_text().splitlines()
+    return "".join(f"{line}\n" for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 @cache
@@ -88,93 +148,3 @@ def programs_digest() -> str:
     """Return the SHA-256 over what runs on the hosts."""
     texts = [path.read_bytes() for path in sorted(PROGRAMS.glob("*.sh"))]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()
-
-
-# Put before an expectation: where relaydomains and transport are the ones that were loaded, their digests are enough.
-BRIEFLY = "brief\n"
-
-
-def expectation(desired: DesiredState, with_queue: bool = False) -> str:
-    """Return the input of observe.sh: the digests of what need not be sent back, the accounts aliases lead to, the
-    parameters that are declared, and whether the table types matter: the one that a Postfix prefers is one it has."""
-    wanted = [f"want {name} {content.digest}" for name, content in rendered_without_host(desired).items()]
-    accounts = [f"user {name}" for name in sorted(local_targets(desired) - {"root"})]
-    parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf)}
-    asked = [f"ask {name}" for name in sorted(parameters)]
-    declares_type = desired.database_type or "default_database_type" in desired.main_cf
-    extra = ["types"] * bool(declares_type) + ["queue"] * with_queue
-    return _lines([*wanted, *accounts, *asked, *extra])
-
-
-def expectation_of_generation(number: int | None) -> str:
-    """Return the input of observe.sh that tells all that is live, and a generation: None is the last one."""
-    return _lines([f"generation {'last' if number is None else number}", "queue"])
-
-
-def change(plan: Plan, record: Mapping[str, str], held: Held | None = None, *, whole: bool = False) -> str:
-    """Return the input of stage.sh, whose manual page describes it; record is what the host keeps of this run.
-
-    held says for what the change is to wait, where another run activates it. Of a file that the host has in another
-    form it holds the edit, unless it is to hold whole files.
-    """
-    waiting = [f"held {held.review} {held.state}"] if held else []
-    return _lines([*waiting, *_records(plan, record, whole)])
-
-
-def _records(plan: Plan, record: Mapping[str, str], whole: bool) -> Iterator[str]:
-    for name, digest in plan.base.items():
-        yield f"base {name} {digest or 'absent'}"
-    live = {file.desired.name: file.observed for file in plan.files if file.observed and not whole}
-    for file in plan.files:
-        if file.desired.name not in plan.copies:
-            yield from _file(file.desired.name, file.desired, live.get(file.desired.name))
-    yield from (f"copy {name} {plan.generation}" for name in plan.copies)
-    if plan.bridge is not None:
-        yield from _file(BRIDGE, transport_table(plan.bridge), live.get("transport"))
-    for index in plan.indexes:
-        yield f"table {index.table} {index.type} {len(index.entries)} {listing_digest(index.entries)}"
-    if plan.bridge is not None:
-        yield f"table {BRIDGE} {plan.loaded[TABLE_TYPE]} {len(plan.bridge)} {listing_digest(plan.bridge)}"
-    if plan.checks_main_cf:
-        yield "check main.cf"
-    for repair in plan.repairs:
-        yield f"note {repair}"
-    yield from (f"loaded {name} {value}" for name, value in plan.loaded.items())
-    yield from ["by-hand"] * plan.is_by_hand
-    yield from (f"record {name} {value}" for name, value in record.items())
-    if plan.crossing is not None:
-        yield f"cross {' '.join(plan.crossing)}"
-    yield from (f"gone {domain}" for domain in plan.gone)
-    yield from (f"swap {staged} {live}" for staged, live in plan.swaps)
-    yield f"service {plan.service.action}"
-    yield from (f"swap {staged} {live}" for staged, live in plan.late_swaps)
-    yield from (f"drop {name}" for name in plan.drops)
-    yield from _questions(plan.queries, plan.probes.hops)
-    yield "end"
-
-
-def questions(queries: Iterable[Query], hops: Iterable[str]) -> str:
-    """Return the input of probe.sh."""
-    return _lines(_questions(queries, hops))
-
-
-def _questions(queries: Iterable[Query], hops: Iterable[str]) -> Iterator[str]:
-    for query in queries:
-        answer = "miss" if query.value is None else f"hit {query.value}"
-        yield f"query {query.type} {query.table} {query.key} {answer}"
-    yield from (f"hop {hop}" for hop in hops)
-
-
-def _file(name: str, content: Content, live: Content | None) -> Iterator[str]:
-    """Yield a content, or what makes it of the live one where that is shorter."""
-    hunks = edit(live.text, content.text) if live else None
-    if live and hunks is not None:
-        yield f"edit {name} {live.name} {len(hunks)} {content.digest}"
-        yield from hunks
-    else:
-        yield f"file {name} {content.text.count(chr(10))} {content.digest}"
-        yield content.text.removesuffix("\n")
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)

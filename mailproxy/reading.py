@@ -14,9 +14,10 @@ from mailproxy.condensed import condense
 from mailproxy.contents import Contents
 from mailproxy.declaration import config_directory
 from mailproxy.facts import Installation, MailService, Observation
-from mailproxy.observed import ObservedState, Unread
-from mailproxy.privilege import left_to_us, refuse_what_is_seen, sudo_password
-from mailproxy.program import BRIEFLY, command, sent
+from mailproxy.inputs import BRIEFLY
+from mailproxy.observed import INCOMPLETE, ObservedState, Unread
+from mailproxy.privilege import as_root, left_to_us, refuse_what_is_seen
+from mailproxy.program import command, kept_name
 from mailproxy.remote import time_limit
 from mailproxy.shard import refuse_other_shards
 from mailproxy.ssh import refuse_unsafe_connections
@@ -45,7 +46,7 @@ class Reading:
                 state.failed_hosts.add(host)
 
     def read(self, host: Host, expected: str) -> ObservedState | Unread:
-        """Read a host in one round trip; expected is the input of observe.sh (mailproxy.program.expectation).
+        """Read a host in one round trip; expected is the input of observe.sh (mailproxy.inputs.expectation).
 
         Large files that many hosts have alike are sent by one of them alone, which takes a second round trip.
         """
@@ -56,8 +57,13 @@ class Reading:
         return found
 
     def _observed(self, host: Host, expected: str) -> ObservedState | Unread:
-        stdin = sent(command("observe", config_directory(host)), expected, sudo_password(host), as_record=True)
-        found: ObservedState | Unread | None = self._fact(host, Observation, stdin)
+        program = command("observe", config_directory(host))
+        found: ObservedState | Unread | None = None
+        for by_name in (True, False):
+            found = self._fact(host, Observation, as_root(host, program, expected, by_name=by_name, as_record=True))
+            # What a host keeps is believed where that finds itself to be as it was sent.
+            if found != INCOMPLETE and not (isinstance(found, ObservedState) and found.programs != kept_name()):
+                break
         return found or Unread("it could not be read (the reason stands above)")
 
     def _with_contents(self, host: Host, expected: str, found: ObservedState) -> ObservedState | Unread:
@@ -74,13 +80,12 @@ class Reading:
     def ask(self, host: Host, directory: str, questions: str) -> list[str]:
         """Ask a host about its own mail service (files/probe.sh); empty where it does not answer."""
         program = command("probe", directory)
-        return self._fact(host, MailService, sent(program, questions, sudo_password(host))) or []
+        inputs = (as_root(host, program, questions, by_name=by_name) for by_name in (True, False))
+        return next(filter(None, (self._fact(host, MailService, stdin) for stdin in inputs)), [])
 
     def survey(self, host: Host) -> Survey | Unread:
         """Look at what an installation of Postfix would meet on a host (files/install.sh)."""
-        found: Survey | None = self._fact(
-            host, Installation, sent(command("install", "survey"), password=sudo_password(host))
-        )
+        found: Survey | None = self._fact(host, Installation, as_root(host, command("install", "survey")))
         return found or Unread("it could not be read (the reason stands above)")
 
     @staticmethod
@@ -94,6 +99,11 @@ class Reading:
                 )
         except (OSError, EOFError, SSHException):
             return None
+
+    def keeps_programs(self, host: Host) -> bool:
+        """Whether a host that was read keeps the programs of this version."""
+        found = self._found.get(host.name)
+        return isinstance(found, ObservedState) and found.programs == kept_name()
 
     @property
     def is_complete(self) -> bool:

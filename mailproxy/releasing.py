@@ -9,7 +9,7 @@ from pyinfra.api.command import PyinfraCommand
 from mailproxy.digest import is_digest
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
-from mailproxy.program import command
+from mailproxy.program import Command, command
 from mailproxy.reading import Reading
 from mailproxy.remote import Remote, Step
 from mailproxy.stop import StopError
@@ -42,10 +42,10 @@ def give_up(found: ObservedState | Unread, review: str) -> Generator[PyinfraComm
     if lock is None or lock.held is None or review not in ("", lock.held.review):
         host.noop("nothing of that is staged")
         return
-    text = command("release", found.postfix.config_directory, lock.token)
-    yield Step(lambda remote: _released(remote, text))
+    release = command("release", found.postfix.config_directory, lock.token)
+    yield Step(lambda remote: _released(remote, release))
 
 
-def _released(remote: Remote, text: str) -> bool:
-    ended = remote.run(text)
+def _released(remote: Remote, release: Command) -> bool:
+    ended = remote.run(release)
     return remote.complain(ended.reason) if ended.reason else True

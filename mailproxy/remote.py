@@ -11,8 +11,8 @@ from pyinfra.api import Host, State, StringCommand
 from pyinfra.api.command import PyinfraCommand
 
 from mailproxy.as_text import visible
-from mailproxy.privilege import left_to_us, sudo_password
-from mailproxy.program import LOADER, sent
+from mailproxy.privilege import as_root, left_to_us
+from mailproxy.program import LACKING, LOADER, Command
 
 LOST = "the connection was lost or timed out"
 _MARGIN_SECONDS = 30
@@ -48,9 +48,16 @@ class Remote:
         self.host = host
         self.arguments = arguments
 
-    def run(self, text: str, stdin: str = "") -> Ended:
-        """Run a program (mailproxy.program.command) as root in one round trip."""
-        program = StringCommand(LOADER, _stdin=sent(text, stdin, sudo_password(self.host)))
+    def run(self, program: Command, stdin: str = "", *, is_kept: bool = True) -> Ended:
+        """Run a program as root: in one round trip, or two where the host does not keep it after all."""
+        if is_kept:
+            ended = self._run(as_root(self.host, program, stdin, by_name=True))
+            if ended.lines != (LACKING,):
+                return ended
+        return self._run(as_root(self.host, program, stdin))
+
+    def _run(self, stdin: str) -> Ended:
+        program = StringCommand(LOADER, _stdin=stdin)
         try:
             with gevent.Timeout(time_limit(self.arguments.get("_timeout")), TimeoutError):
                 status, output = program.execute(self.state, self.host, self.arguments | left_to_us())

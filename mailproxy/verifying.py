@@ -12,13 +12,13 @@ from pyinfra.api import Host, State
 from mailproxy.as_text import visible
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
+from mailproxy.inputs import expectation, questions
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
 from mailproxy.options import PASS
 from mailproxy.plan import queries_of
 from mailproxy.probe import Outcome, Probes, Verdict, all_probes, hop_outcomes, verdict
-from mailproxy.program import expectation, questions
 from mailproxy.proving import proven
 from mailproxy.reading import Reading
 from mailproxy.render import database_type, rendered, routes

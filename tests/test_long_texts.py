@@ -18,8 +18,8 @@ def test_a_wrong_answer_among_thousands_is_found(shell: str, tmp_path: Path) -> 
     postmap.write_text("#!/bin/sh\nsed -e '/^d4321.example$/d' -e 's/$/\tsmtp:[10.1.0.2]/'\n")
     postmap.chmod(0o755)
     common, probing = ((PROGRAMS / f"{name}.sh").read_text() for name in ("common", "probing"))
-    script = f"{common}\n{probing}\nPATH={tmp_path}:$PATH\nwrong_answers hash transport all <{tmp_path}/asked\n"
+    script = f"{common}\n{probing}\nPATH={tmp_path}:$PATH\nwrong_answers all <{tmp_path}/asked\n"
     program = tmp_path / "program.sh"
     program.write_text(script)
     found = subprocess.run([*shell.split(), str(program)], capture_output=True, text=True, check=False)
-    assert found.stdout == "d4321.example finds nothing, expected smtp:[10.1.0.2]\n", found.stderr
+    assert found.stdout == "transport: d4321.example finds nothing, expected smtp:[10.1.0.2]\n", found.stderr

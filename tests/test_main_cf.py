@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from mailproxy.check import checked, validated
+from mailproxy.inputs import expectation
 from mailproxy.parameters import asked_parameters
 from mailproxy.plan import Plan, Refusal, planned
-from mailproxy.program import expectation
 from tests.states import GUIDE, desired, observed, postfix
 
 NAMES = {"relay_domains": GUIDE, "myhostname": "mx1.example.com", "mydomain": "example.com"}

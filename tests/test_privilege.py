@@ -51,7 +51,7 @@ def run(shell: list[str], stdin: str, **environment: str) -> subprocess.Complete
 @pytest.mark.parametrize("password", [None, "mail\\proxy %s"])
 def test_a_program_gets_its_arguments_and_its_input_as_they_are(shell: list[str], password: str | None) -> None:
     arguments = ['it\'s "so"', "%d café\n$(x) \\", ""]
-    first_line, _, _ = command("settle", *arguments).partition("\nset -eu")
+    first_line, _, _ = command("settle", *arguments).whole.partition("\nset -eu")
     text = first_line + '\nfor argument; do printf "<%s>\\n" "$argument"; done\necho "${password-none}"\ncat\nexit 7\n'
     result = run(shell, sent(text, " 1 \\n\n\n2", password), LC_ALL="C.UTF-8", password="inherited")
     assert result.stdout == "".join(f"<{argument}>\n" for argument in arguments) + "none\n 1 \\n\n\n2"
@@ -68,7 +68,7 @@ def test_a_program_that_fails_on_the_way_ends_there_and_one_that_is_cut_off_does
 
 
 def test_what_is_sent_is_ascii_as_it_is_counted_in_bytes() -> None:
-    assert all(command(program, "café").isascii() for program in parts())
+    assert all(command(program, "café").whole.isascii() for program in parts())
 
 
 def test_the_documented_lines_permit_what_is_run_and_nothing_else() -> None:

@@ -71,7 +71,7 @@ def test_a_line_is_kept_as_it_is_or_refused(text: str) -> None:
 @settings(deadline=None)
 @given(st.lists(ANY_TEXT.map(lambda text: text.replace("\0", "").replace("\n", "")), min_size=1, max_size=4))
 def test_an_argument_of_a_program_is_one_word_of_its_shell(words: list[str]) -> None:
-    first, _ = command("release", *words).split("\nset -eu\n")
+    first, _ = command("release", *words).whole.split("\nset -eu\n")
     said = subprocess.run(["sh", "-c", f"{first}\nprintf '%s\\0' \"$@\""], capture_output=True, check=True)
     assert said.stdout.decode().split("\0") == [*words, ""]
 

@@ -14,13 +14,16 @@ from typing import Any
 
 from lab.fleet import Fleet
 from lab.hosts import Host
+from mailproxy.program import kept_name
 from mailproxy.render import FILES
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PYINFRA = Path(sys.executable).with_name("pyinfra")
 TRUSTED = ["127.0.0.0/8", "10.1.0.2/32"]
 # What lies in the private directory of a host that nobody works on.
-AT_REST = {"generations", "loaded", "manifest"}
+AT_REST = {"generations", "loaded", "manifest", kept_name()}
+# What to declare besides, so that main.cf changes: only then Postfix is told by its own command to reload.
+ANOTHER_MAIN_CF = {"message_size_limit": 10_240_000}
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,7 @@ def replaced(host: Host, program: str, script: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def port_25_dropped(host: Host, *, on_reload: bool = False) -> Iterator[None]:
-    """Keep every answer of a host's port 25 from its network, from now on or from its next reload on."""
+    """Keep every answer of a host's port 25 from its network, from now on or from the next "postfix reload" on."""
     rule = "pref 5 ipproto tcp sport 25 blackhole"
     if on_reload:
         drop = f"case $* in *reload) ip rule del {rule} 2>/dev/null; ip rule add {rule} ;; esac; "

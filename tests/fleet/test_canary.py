@@ -16,6 +16,7 @@ from lab.fleet import Fleet
 from lab.hosts import Host
 from tests.fleet.conftest import GUIDE, administrator, lab_name, lab_of
 from tests.fleet.controller import (
+    ANOTHER_MAIN_CF,
     AT_REST,
     TRUSTED,
     Controller,
@@ -166,7 +167,7 @@ def test_a_postfix_that_cannot_be_started_again_is_said_to_be_down_and_the_next_
 
 def test_a_firewall_that_comes_with_the_change_stops_at_the_canary(controller: Controller) -> None:
     before = Before(controller)
-    controller.declare(relay_domains=ADDED)
+    controller.declare(relay_domains=ADDED, **ANOTHER_MAIN_CF)
     with port_25_dropped(before.canary, on_reload=True):
         result = controller.run("-y")
     before.assert_failed_and_put_back(result, "port 25 does not answer any more: no answer within 20 s")
@@ -211,7 +212,7 @@ def test_a_failure_too_many_stops_the_later_waves_and_the_next_run_goes_on_where
     controller: Controller,
 ) -> None:
     second = controller.fleet.hosts[1]
-    controller.declare(relay_domains=ADDED, rollout={"waves": ["canary", 2, "100%"]})
+    controller.declare(relay_domains=ADDED, **ANOTHER_MAIN_CF, rollout={"waves": ["canary", 2, "100%"]})
     with failing_once(second):
         result = controller.run("-y")
     assert result.status == 1
@@ -230,7 +231,9 @@ def test_a_failure_that_is_allowed_lets_the_rollout_go_on_and_is_told_by_the_exi
 ) -> None:
     second = controller.fleet.hosts[1]
     before = live(second)
-    controller.declare(relay_domains=ADDED, rollout={"waves": ["canary", 2, "100%"], "max_failures": 1})
+    controller.declare(
+        relay_domains=ADDED, **ANOTHER_MAIN_CF, rollout={"waves": ["canary", 2, "100%"], "max_failures": 1}
+    )
     with failing_once(second):
         result = controller.run("-y")
     assert result.status == 1
@@ -242,7 +245,7 @@ def test_a_failure_that_is_allowed_lets_the_rollout_go_on_and_is_told_by_the_exi
 def test_a_limit_without_the_canary_goes_wave_by_wave_all_the_same(controller: Controller) -> None:
     *_, first, second, third = controller.fleet.hosts
     untouched = {host.name: tree(host) for host in controller.fleet.hosts[:-3]}
-    controller.declare(relay_domains=ADDED, rollout={"waves": ["canary", 1, "100%"]})
+    controller.declare(relay_domains=ADDED, **ANOTHER_MAIN_CF, rollout={"waves": ["canary", 1, "100%"]})
     limit = [argument for host in (first, second, third) for argument in ("--limit", host.name)]
     with failing_once(first):
         result = controller.run("-y", *limit)

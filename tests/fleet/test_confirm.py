@@ -8,6 +8,7 @@ import pytest
 from lab.hosts import Host
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
+    ANOTHER_MAIN_CF,
     AT_REST,
     Controller,
     assert_mail_flows,
@@ -114,9 +115,10 @@ def test_the_watcher_of_an_earlier_run_does_not_undo_what_a_later_one_confirmed(
 def test_a_confirmation_that_comes_too_late_is_refused_and_said(controller: Controller, host: Host) -> None:
     before = live(host)
     controller.declare(relay_domains=ADDED, rollout={"confirm_seconds": 3})
-    # The first thing that each message asks: with a journal it is the one that is to settle.
-    held = "while grep -qs token /etc/postfix/.mailproxy/journal; do sleep 0.1; done; "
-    with replaced(host, "/usr/bin/id", held + 'exec $real "$@"'):
+    # Who makes a link while there is a journal wants to settle: first the one that is to confirm, then the watcher.
+    journal = "grep -qs token /etc/postfix/.mailproxy/journal"
+    held = f"! {journal} || ! mkdir /run/held 2>/dev/null || while {journal}; do sleep 0.1; done; "
+    with replaced(host, "/usr/bin/ln", held + 'exec $real "$@"'):
         result = controller.run("-y", "--limit", host.name)
     assert result.status == 1
     assert "not confirmed: the change is not waiting any more" in result.log
@@ -149,7 +151,7 @@ def test_a_host_that_is_baking_is_locked_for_others(controller: Controller, host
 
 
 def test_an_edit_during_the_activation_is_neither_lost_nor_taken_for_ours(controller: Controller, host: Host) -> None:
-    controller.declare(relay_domains=ADDED)
+    controller.declare(relay_domains=ADDED, **ANOTHER_MAIN_CF)
     edit = "echo '# mine' >>/etc/postfix/main.cf"
     with replaced(host, "/usr/sbin/postfix", f'case $* in *reload) {edit} ;; esac; exec $real "$@"'):
         controller.roll_out("--limit", host.name)

@@ -190,7 +190,11 @@ def test_a_failed_activation_rolls_back_only_its_own(controller: Controller) -> 
     host = controller.fleet.hosts[0]
     before = trace(host, OUT_DIRECTORY, with_private=False)
     controller.declare(relay_domains={**GUIDE, "both.example": "smtp:[10.1.0.2]"})
-    declare_out(controller, {"staying.example": "smtp:[10.1.0.2]", "both.example": "smtp:[10.1.0.2]"})
+    declare_out(
+        controller,
+        {"staying.example": "smtp:[10.1.0.2]", "both.example": "smtp:[10.1.0.2]"},
+        bounce_queue_lifetime="4d",
+    )
     once = "case $* in *postfix-out*reload) rmdir /run/once 2>/dev/null && { echo broken >&2; exit 1; } ;; esac; "
     host.run(["mkdir", "/run/once"])
     with replaced(host, "/usr/sbin/postfix", once + 'exec $real "$@"'):

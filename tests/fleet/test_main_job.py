@@ -12,6 +12,7 @@ from mailproxy.model import Entries
 from mailproxy.render import transport_table
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
+    ANOTHER_MAIN_CF,
     AT_REST,
     Controller,
     arrived,
@@ -458,7 +459,7 @@ def test_host_by_host_nothing_goes_live_as_the_others_are_not_checked_yet(contro
 def test_no_host_overtakes_the_canary(controller: Controller) -> None:
     canary, *others = controller.fleet.hosts
     before = [live(host) for host in controller.fleet.hosts]
-    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"}, **ANOTHER_MAIN_CF)
     slow = 'case $* in *reload) sleep 3 ;; esac; exec $real "$@"'
     with replaced(canary, "/usr/sbin/postfix", slow):
         result = controller.run("-y", "--no-wait")
@@ -471,7 +472,7 @@ def test_a_failed_canary_goes_back_and_stops_the_others(controller: Controller) 
     fleet: Fleet = controller.fleet
     canary = fleet.hosts[0]
     before = [live(host) for host in fleet.hosts]
-    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"}, **ANOTHER_MAIN_CF)
     broken = 'case $* in *reload) [ -e /run/once ] || { touch /run/once; echo "cannot reload" >&2; exit 1; };; esac; '
     with replaced(canary, "/usr/sbin/postfix", broken + 'exec $real "$@"'):
         result = controller.run("-y")

@@ -18,6 +18,7 @@ from lab.root import DEBIAN11, DEBIAN12, DEBIAN13
 from mailproxy.render import FILES
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
+    ANOTHER_MAIN_CF,
     AT_REST,
     PYINFRA,
     REPOSITORY,
@@ -204,7 +205,7 @@ def _round_trips(controller: Controller, count: Path) -> int:
 
 def _assert_a_failed_activation_is_undone(controller: Controller, host: Host) -> None:
     declared = controller.declared["relay_domains"]
-    controller.declare(relay_domains={**declared, "failing.example": "smtp:[10.1.0.2]"})
+    controller.declare(relay_domains={**declared, "failing.example": "smtp:[10.1.0.2]"}, **ANOTHER_MAIN_CF)
     once = "case $* in *reload) rmdir /run/once 2>/dev/null || { mkdir /run/once; exit 1; } ;; esac; "
     with replaced(host, "/usr/sbin/postfix", once + 'exec $real "$@"'):
         result = controller.run("-y")

@@ -5,6 +5,7 @@ import re
 from lab.hosts import Host
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
+    ANOTHER_MAIN_CF,
     AT_REST,
     Controller,
     assert_mail_flows,
@@ -98,7 +99,7 @@ def test_a_way_back_meets_the_gates_of_any_change(controller: Controller) -> Non
 
 
 def test_a_way_back_that_fails_is_reported_as_failed_and_what_was_live_stays(controller: Controller) -> None:
-    controller.declare(relay_domains=ADDED)
+    controller.declare(relay_domains=ADDED, **ANOTHER_MAIN_CF)
     controller.roll_out()
     before = [live(host) for host in controller.fleet.hosts]
     once = "case $* in *reload) rmdir /run/once 2>/dev/null && { echo broken >&2; exit 1; } ;; esac; "

@@ -4,6 +4,7 @@ import pytest
 
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
+    ANOTHER_MAIN_CF,
     AT_REST,
     Controller,
     assert_mail_flows,
@@ -52,7 +53,7 @@ def test_a_failed_stage_leaves_nothing(controller: Controller, shell: str) -> No
 def test_a_failed_activation_is_put_back(controller: Controller, shell: str) -> None:
     canary = controller.fleet.hosts[0]
     before = live(canary)
-    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"})
+    controller.declare(relay_domains={**GUIDE, "added.example": "smtp:[10.1.0.2]"}, **ANOTHER_MAIN_CF)
     once = (
         "case $* in *reload) rmdir /run/once 2>/dev/null || { mkdir /run/once; echo no reload >&2; exit 1; } ;; esac; "
     )

@@ -11,6 +11,7 @@ from lab.hosts import Host
 from lab.root import ALPINE, DEBIAN11, OPENBSD
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
+    ANOTHER_MAIN_CF,
     AT_REST,
     Controller,
     Result,
@@ -165,7 +166,7 @@ def test_the_hosts_shell_killed_in_the_middle_of_the_renames(
 
 def test_the_hosts_shell_killed_before_the_reload_is_reloaded_by_the_next_run(controller: Controller) -> None:
     canary = controller.fleet.hosts[0]
-    controller.declare(relay_domains=ADDED)
+    controller.declare(relay_domains=ADDED, **ANOTHER_MAIN_CF)
     kill = "case $* in *reload) kill -9 $(sed -n 's/^pid //p' .mailproxy/lock) $PPID; exit 1 ;; esac; "
     with replaced(canary, "/usr/sbin/postfix", kill + 'exec $real "$@"'):
         assert controller.run("-y").status == 1
