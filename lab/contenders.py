@@ -135,7 +135,8 @@ def _run(lab: Fleet, command: Sequence[str], environment: Mapping[str, str]) -> 
         process = subprocess.Popen(
             lab.controller_command(command),
             cwd=ROOT,
-            env=environment,
+            # Of an administrator who never told Python to compile everything each time.
+            env={name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"},
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,

@@ -4,7 +4,7 @@ from pyinfra.api import FactBase, StringCommand
 
 from mailproxy.bare import Survey, surveyed
 from mailproxy.observed import ObservedState, Unread, parsed
-from mailproxy.program import LOADER
+from mailproxy.program import LOADER, output_of
 
 
 class Observation(FactBase[ObservedState | Unread]):
@@ -19,7 +19,7 @@ class Observation(FactBase[ObservedState | Unread]):
 
     def process(self, output: list[str]) -> ObservedState | Unread:
         """Return the parsed records."""
-        return parsed(output)
+        return parsed(output_of(output))
 
 
 class MailService(FactBase[list[str]]):
@@ -34,7 +34,8 @@ class MailService(FactBase[list[str]]):
 
     def process(self, output: list[str]) -> list[str]:
         """Return the lines."""
-        return output if output[-1:] == ["end"] else []
+        lines = output_of(output)
+        return lines if lines[-1:] == ["end"] else []
 
 
 class Installation(FactBase[Survey | None]):

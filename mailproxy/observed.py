@@ -133,18 +133,19 @@ class ObservedState:
 
 @dataclass(frozen=True)
 class Unread:
-    """A host that could not be observed, and why. Never to be taken for a host where files are absent."""
+    """A host that could not be observed, and why. Never to be taken for a host where files are absent.
+
+    is_garbled says that what it answered is none of files/observe.sh's, whatever it was.
+    """
 
     reason: str
-
-
-INCOMPLETE = Unread("its answer came incomplete")
+    is_garbled: bool = field(default=False, compare=False)
 
 
 def parsed(lines: list[str]) -> ObservedState | Unread:
     """Return what the records of files/observe.sh say; its manual page describes them."""
     if not lines or lines[-1] != "end":
-        return INCOMPLETE
+        return Unread("its answer came incomplete", is_garbled=True)
     try:
         records, texts = _split(lines[:-1])
         if "unreadable" in records:
@@ -154,7 +155,7 @@ def parsed(lines: list[str]) -> ObservedState | Unread:
             return Unread(f"{odd}; expected regular files (ls -l shows - as the first character)")
         return _state(records, texts)
     except (KeyError, ValueError, IndexError) as error:
-        return Unread(f"its answer could not be understood: {error!r}")
+        return Unread(f"its answer could not be understood: {error!r}", is_garbled=True)
 
 
 def _split(lines: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:

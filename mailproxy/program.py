@@ -47,6 +47,16 @@ _SEARCH = (
 )
 # All that a host says where it does not keep the programs of this version.
 LACKING = "lacking"
+# What only reads a host says how it ended in a last line: of a program that fails pyinfra shows its error alone.
+_READING = ("observe", "probe")
+_TELLING = "trap 'echo \"left $?\"; exit 0' EXIT; "
+
+
+def output_of(lines: list[str]) -> list[str]:
+    """Return what a program that reads a host has printed: nothing where it was run by its name, and failed."""
+    if lines and lines[-1].startswith("left "):
+        return lines[:-1] if lines[-1] == "left 0" else []
+    return lines
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class Command:
     def by_name(self) -> str:
         """The line that runs it on a host that keeps it; LACKING is all that any other host prints."""
         directory = self.arguments[0]
-        return _SEARCH.format(
+        return (_TELLING if self.program in _READING else "") + _SEARCH.format(
             directories=shlex.quote(directory) if directory else " ".join(_USUAL_DIRECTORIES),
             elsewhere=":" if directory else "postconf -d -h config_directory",
             kept=kept_name(),

@@ -15,7 +15,7 @@ from mailproxy.contents import Contents
 from mailproxy.declaration import config_directory
 from mailproxy.facts import Installation, MailService, Observation
 from mailproxy.inputs import BRIEFLY
-from mailproxy.observed import INCOMPLETE, ObservedState, Unread
+from mailproxy.observed import ObservedState, Unread
 from mailproxy.privilege import as_root, left_to_us, refuse_what_is_seen
 from mailproxy.program import command, kept_name
 from mailproxy.remote import time_limit
@@ -61,8 +61,7 @@ class Reading:
         found: ObservedState | Unread | None = None
         for by_name in (True, False):
             found = self._fact(host, Observation, as_root(host, program, expected, by_name=by_name, as_record=True))
-            # What a host keeps is believed where that finds itself to be as it was sent.
-            if found != INCOMPLETE and not (isinstance(found, ObservedState) and found.programs != kept_name()):
+            if not _is_to_be_sent_whole(found):
                 break
         return found or Unread("it could not be read (the reason stands above)")
 
@@ -114,3 +113,10 @@ class Reading:
     def observed(self) -> Mapping[str, ObservedState | Unread]:
         """What was found, in the inventory's order."""
         return {host.name: self._found[host.name] for host in self.hosts if host.name in self._found}
+
+
+def _is_to_be_sent_whole(found: ObservedState | Unread | None) -> bool:
+    """Whether a host does not keep what was to read it, or not as it was sent."""
+    if isinstance(found, Unread):
+        return found.is_garbled
+    return found is not None and found.programs != kept_name()

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from lab.fleet import Fleet
-from lab.hosts import Host
+from lab.hosts import Host, controller_pid
 from mailproxy.program import kept_name
 from mailproxy.render import FILES
+from tests.fleet.forks import Process, start
 
 REPOSITORY = Path(__file__).parent.parent.parent
-PYINFRA = Path(sys.executable).with_name("pyinfra")
+PYINFRA = (str(Path(sys.executable).with_name("pyinfra")),)
+# The same without its imports (tests/fleet/forks.py).
+FORKED = ()
 TRUSTED = ["127.0.0.0/8", "10.1.0.2/32"]
 # What lies in the private directory of a host that nobody works on.
 AT_REST = {"generations", "loaded", "manifest", kept_name()}
@@ -55,7 +58,7 @@ class Controller:
     # What this administrator approves of by habit; the tests of gates do not.
     approves: tuple[str, ...] = ("removals", "queued", "networks", "restart", "takeover")
     inventory: str = "inventories/lab.py"
-    pyinfra: tuple[str, ...] = (str(PYINFRA),)
+    pyinfra: tuple[str, ...] = FORKED
 
     def declare(self, **keys: Any) -> None:
         """Declare keys of the interface for all hosts, on top of what is declared."""
@@ -63,18 +66,21 @@ class Controller:
         text = "".join(f"{key} = {value!r}\n" for key, value in self.declared.items())
         (self.group_data / "all.py").write_text(text)
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str) -> Process:
         """Start pyinfra as the README does; its process is the controller itself."""
         approval = ["--data", f"approve={','.join(self.approves)}"] if self.approves else []
         return self.start_pyinfra("deploy.py", *approval, *arguments)
 
-    def start_pyinfra(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start_pyinfra(self, *arguments: str) -> Process:
         """Start pyinfra with this administrator's inventory and group_data."""
-        command = [*self.pyinfra, self.inventory, "--group-data", str(self.group_data), *arguments]
+        own = [self.inventory, "--group-data", str(self.group_data), *arguments]
+        environment = {**os.environ, "LAB": self.fleet.directory.name, "PYINFRA_PROGRESS": "off"}
+        if self.pyinfra == FORKED:
+            return start(own, environment, controller_pid(self.fleet.directory))
         return subprocess.Popen(
-            self.fleet.controller_command(command),
+            self.fleet.controller_command([*self.pyinfra, *own]),
             cwd=REPOSITORY,
-            env={**os.environ, "LAB": self.fleet.directory.name, "PYINFRA_PROGRESS": "off"},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -90,9 +96,9 @@ class Controller:
         return self._result(self.start_pyinfra(*arguments))
 
     @staticmethod
-    def _result(process: "subprocess.Popen[str]") -> Result:
+    def _result(process: Process) -> Result:
         review, log = process.communicate(timeout=300)
-        return Result(process.returncode, review, log)
+        return Result(process.wait(), review, log)
 
     def roll_out(self, *arguments: str) -> Result:
         """Roll out, and insist that it succeeds."""

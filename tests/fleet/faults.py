@@ -18,6 +18,7 @@ from lab.fleet import INBOX, Fleet
 from lab.hosts import Host, controller_pid
 from lab.machine import LabError
 from tests.fleet.controller import AT_REST, Controller, Result, live, private_names, reply_to, send
+from tests.fleet.forks import Process
 
 # Where each step is met: the program, a pattern of its arguments, and how many times it has to be met.
 STEPS: dict[str, tuple[str, str, int]] = {
@@ -88,7 +89,7 @@ class Site:
         """The side that it is to change to."""
         return "red" if self.side == "blue" else "blue"
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str) -> Process:
         """Start a rollout of what is declared, on this host alone."""
         return self.controller.start("-y", "--limit", self.host.name, *arguments)
 
@@ -102,7 +103,7 @@ class Fault:
     """What strikes, and what ends it: the process is the controller's."""
 
     name: str
-    inject: Callable[[Site, "subprocess.Popen[str]"], None]
+    inject: Callable[[Site, Process], None]
     lift: Callable[[Site], None] = lambda _: None
     # The host does not go on by itself: it is started anew.
     loses_power: bool = False
@@ -119,7 +120,7 @@ class Outcome:
     problem: str = ""
 
 
-def _kill_controller(site: Site, process: "subprocess.Popen[str]") -> None:
+def _kill_controller(site: Site, process: Process) -> None:
     process.kill()
     process.wait()
 
@@ -271,7 +272,7 @@ def _struck(site: Site, fault: Fault, step: str, before: str, after: str) -> str
         site.shell("rm -rf /run/fault")
     _wait_until(lambda: not programs_of(site.host), "a program of ours stays on the host")
     found = _state(site, before, after)
-    return _word(site, found, before, after, Result(process.returncode, review, log))
+    return _word(site, found, before, after, Result(process.wait(), review, log))
 
 
 def _go_on(site: Site, fault: Fault) -> None:
@@ -284,7 +285,7 @@ def _arm(site: Site, step: str) -> None:
     (site.host.root / "run/fault" / program).write_text(ARMED % (pattern, count))
 
 
-def _wait_until(holds: Callable[[], bool], complaint: str, process: "subprocess.Popen[str] | None" = None) -> None:
+def _wait_until(holds: Callable[[], bool], complaint: str, process: Process | None = None) -> None:
     deadline = time.monotonic() + 90
     while not holds():
         if process is not None and process.poll() is not None and not holds():

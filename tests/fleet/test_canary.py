@@ -272,6 +272,6 @@ def test_a_host_that_drops_out_between_stage_and_activation_stops_the_later_wave
         review, log = process.communicate(timeout=120)
     controller.fleet.boot(before.canary)
     controller.declare(_timeout=300)
-    result = Result(process.returncode, review, log)
+    result = Result(process.wait(), review, log)
     before.assert_stopped(result, r"failed in an earlier wave \(the connection was lost or timed out")
     assert live(before.canary) == before.live

@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.contenders import bytes_sent_to
 from lab.hosts import Host
 from lab.root import DEBIAN12
-from tests.fleet.controller import Controller, assert_mail_flows, bytes_sent_by, live, replaced
+from tests.fleet.controller import FORKED, Controller, assert_mail_flows, bytes_sent_by, live, replaced
 
 # As lab/bench: Postfix of one kind, so that the limits are of one.
 KINDS = (DEBIAN12, DEBIAN12, DEBIAN12)
@@ -51,7 +51,7 @@ def test_no_cost_creeps_back_and_none_grows_with_the_tables(controller: Controll
     added: dict[int, Counted] = {}
     for size in (FEW, MANY):
         declare(controller, size)
-        controller.pyinfra = (str(Path(sys.executable).with_name("pyinfra")),)
+        controller.pyinfra = FORKED
         controller.roll_out()
         nothing[size] = counted(controller, tmp_path)
         declare(controller, size + 1)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from lab.hosts import Host
-from tests.fleet.controller import Controller, Result, private_names, tree
+from tests.fleet.controller import PYINFRA, Controller, Result, private_names, tree
 
 HOP = "smtp:[10.1.0.2]"
 RELAY, SAFE = "smtpd_relay_restrictions", "permit_mynetworks, reject_unauth_destination"
@@ -195,7 +195,7 @@ def test_a_name_server_that_does_not_answer_leaves_a_run_one_run(controller: Con
     nowhere = tmp_path / "resolv.conf"
     nowhere.write_text("nameserver 10.1.0.250\n")
     waiting = f'mount --bind {nowhere} /etc/resolv.conf && exec "$0" "$@"'
-    controller.pyinfra = ("unshare", "--mount", "sh", "-c", waiting, *controller.pyinfra)
+    controller.pyinfra = ("unshare", "--mount", "sh", "-c", waiting, *PYINFRA)
     controller.declare(relay_domains={"example.com": "smtp:inside.example"})
     review = controller.roll_out().review
     assert review.count("3 hosts: 3 to change") == 1, review

@@ -248,7 +248,7 @@ def test_the_password_for_sudo_is_asked_for_once_and_any_shell_passes_it_on(acco
     accounts.write_inventory(password=None)
     # Whose printf is a program of its own.
     accounts.controller.declare(_shell_executable="mksh")
-    command = [str(PYINFRA), "--same-sudo-password", accounts.controller.inventory, "--group-data"]
+    command = [*PYINFRA, "--same-sudo-password", accounts.controller.inventory, "--group-data"]
     result = subprocess.run(
         accounts.fleet.controller_command([*command, str(accounts.controller.group_data), "deploy.py", "--dry"]),
         cwd=REPOSITORY,

@@ -49,7 +49,7 @@ class Cluster:
     directory: Path
 
     def __post_init__(self) -> None:
-        pyinfra = [str(PYINFRA), self.controller.inventory, "--group-data", str(self.controller.group_data)]
+        pyinfra = [*PYINFRA, self.controller.inventory, "--group-data", str(self.controller.group_data)]
         command = self.controller.fleet.controller_command(pyinfra)
         text = STAND_IN.format(python=sys.executable, repository=str(REPOSITORY), command=command)
         kubectl = f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("kubectl.py")} "$@"\n'
