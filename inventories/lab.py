@@ -7,6 +7,7 @@ from pathlib import Path as _Path
 from pyinfra.api.exceptions import InventoryError as _InventoryError
 
 from mailproxy.condensed import condense as _condense
+from mailproxy.known_hosts import read_to_its_end as _read_to_its_end
 from mailproxy.shard import shard as _shard
 
 _condense()
@@ -39,6 +40,6 @@ all = (
     [_host["name"] for _host in _fleet["hosts"]],
     {
         "ssh_key": _fleet["ssh_key"],
-        "ssh_known_hosts_file": _fleet["known_hosts"],
+        "ssh_known_hosts_file": _read_to_its_end(_Path(_fleet["known_hosts"])),
     },
 )

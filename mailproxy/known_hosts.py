@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 
 from paramiko import SSHException
-from paramiko.hostkeys import HostKeyEntry, HostKeys
+from paramiko.hostkeys import HostKeyEntry
 
 from mailproxy.fleet_check import Found
+from mailproxy.host_keys import NamedHostKeys, find_host_keys_by_name
 from mailproxy.problem import Problem, shown
 from mailproxy.stop import StopError
 
@@ -41,8 +42,10 @@ class Reached:
 def read_to_its_end(file: Path) -> str:
     """Return the path of a file of host keys, for an inventory, which is executed before pyinfra connects.
 
-    Raises StopError where a line in it would keep those below it from being read.
+    However long it is, a host is found in it at once. Raises StopError where a line in it would keep those below it
+    from being read.
     """
+    find_host_keys_by_name()
     _, problems = _read(str(file))
     if problems:
         listed = "".join(f"\n      {file}:{number}: {problem}" for number, problem in problems)
@@ -81,7 +84,7 @@ def _no_line(reached: Reached, name: str) -> str:
 
 
 @cache
-def _read(file: str) -> tuple[HostKeys | None, tuple[tuple[int, Problem], ...]]:
+def _read(file: str) -> tuple[NamedHostKeys | None, tuple[tuple[int, Problem], ...]]:
     """Return the keys of a file, and what is wrong with it by line; None where there are no keys at all."""
     try:
         lines = Path(file).read_text(encoding="utf-8").split("\n")
@@ -94,7 +97,7 @@ def _read(file: str) -> tuple[HostKeys | None, tuple[tuple[int, Problem], ...]]:
         for number, line in enumerate(map(str.strip, lines), start=1)
         if line and not line.startswith("#") and (why := _why_lost(line))
     )
-    return (None if problems else HostKeys(file)), problems
+    return (None if problems else NamedHostKeys(file)), problems
 
 
 def _why_lost(line: str) -> str:

@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
-from paramiko.hostkeys import HostKeys, InvalidHostKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paramiko import ECDSAKey
+from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
+from pyinfra.connectors.sshuserclient import client
 
-from mailproxy.known_hosts import Reached, problems_of_known_hosts
+from mailproxy.host_keys import NamedHostKeys
+from mailproxy.known_hosts import Reached, problems_of_known_hosts, read_to_its_end
 
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIGm7bXvTnHHBHvIQ0gBvOHp8v1Jrbj0m9sW1v3rUqk2F"
 LINE = f"192.0.2.1 ssh-ed25519 {KEY}"
@@ -81,3 +86,44 @@ def test_letting_in_whoever_answers_is_warned_of(tmp_path: Path) -> None:
     ((_, text, is_warning),) = told(file, Reached("192.0.2.1", 22, (str(file),), True, False))
     assert "ssh_strict_host_key_checking = not 'yes': lets hosts in that nobody knows" in text
     assert is_warning
+
+
+NAMES = ["mx1.example.com", "mx2.example.com", "192.0.2.1", "[192.0.2.1]:2222", "2001:db8::1"]
+LINES_OF = st.lists(
+    st.tuples(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3), st.booleans(), st.integers(0, 3)), max_size=6
+)
+SOME_KEYS = [ECDSAKey.generate() for _ in range(3)]
+
+
+def test_a_host_is_found_by_name_where_paramiko_finds_it_by_looking_at_every_line(tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    keys = [LINE.split(" ", 1)[1], *(f"{key.get_name()} {key.get_base64()}" for key in SOME_KEYS)]
+
+    @settings(deadline=None)
+    @given(LINES_OF)
+    def finds(lines: list[tuple[list[str], bool, int]]) -> None:
+        spelled = [
+            (",".join(HostKeys.hash_host(name) if is_hashed else name for name in names), keys[number])
+            for names, is_hashed, number in lines
+        ]
+        file.write_text("".join(f"{names} {key}\n" for names, key in spelled))
+        ours, theirs = NamedHostKeys(str(file)), HostKeys(str(file))
+        for name in [*NAMES, "elsewhere.example.com"]:
+            found, expected = ours.lookup(name), theirs.lookup(name)
+            assert (found and dict(found)) == (expected and dict(expected))
+
+    finds()
+
+
+def test_pyinfra_compares_a_host_with_no_line_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text("".join(f"mx{number}.example.com ssh-ed25519 {KEY}\n" for number in range(1000)))
+    compared: list[str] = []
+
+    def matches(_: HostKeys, name: str, entry: HostKeyEntry) -> bool:
+        compared.append(name)
+        return name in (entry.hostnames or ())
+
+    monkeypatch.setattr(HostKeys, "_hostname_matches", matches)
+    assert client.get_host_keys((read_to_its_end(file),)).lookup("mx999.example.com")
+    assert compared == ["mx999.example.com"]

@@ -57,6 +57,7 @@ def test_no_cost_creeps_back_and_none_grows_with_the_tables(controller: Controll
         declare(controller, size + 1)
         reviewed[size] = counted(controller, tmp_path, "--dry")
         added[size] = counted(controller, tmp_path)
+    print(nothing, reviewed, added)
     for size in (FEW, MANY):
         assert nothing[size].round_trips == 3
         # One host alone sends the tables that all have alike.
