@@ -57,24 +57,24 @@ def test_no_cost_creeps_back_and_none_grows_with_the_tables(controller: Controll
         declare(controller, size + 1)
         reviewed[size] = counted(controller, tmp_path, "--dry")
         added[size] = counted(controller, tmp_path)
-    print(nothing, reviewed, added)
     for size in (FEW, MANY):
         assert nothing[size].round_trips == 3
         # One host alone sends the tables that all have alike.
         assert reviewed[size].round_trips == 4
         assert added[size].round_trips == 3 * 4 + 1
-        assert nothing[size].processes <= 30
+        assert nothing[size].processes <= 24
         # It may be this one, which then is read twice.
-        assert reviewed[size].processes <= 55
+        assert reviewed[size].processes <= 45
         # Those that a reload of Postfix starts anew among them.
-        assert added[size].processes <= 260
+        assert added[size].processes <= 160
         # Three of it are the connection.
-        assert nothing[size].received <= 11
-        assert reviewed[size].received <= 21
-        assert added[size].received <= 60
-        assert nothing[size].sent <= 8
+        assert nothing[size].received <= 6
+        assert reviewed[size].received <= 9
+        assert added[size].received <= 18
+        # Of the tables, which are a megabyte, nothing; how many packets it is sent in is a matter of moments.
+        assert nothing[size].sent <= 16
     # Nothing of the tables, but perhaps the message that reads it once more.
-    assert added[MANY].received < added[FEW].received + 12
+    assert added[MANY].received < added[FEW].received + 6
     assert nothing[MANY].processes <= nothing[FEW].processes + 5
 
 
