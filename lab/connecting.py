@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import hashlib
-import hmac
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
+
+from paramiko.hostkeys import HostKeys
 
 from lab.contenders import pyinfra
 from lab.fleet import Fleet
@@ -49,9 +47,7 @@ def _of_others(own: str, *, is_hashed: bool) -> Iterator[str]:
     for number in range(OTHERS):
         name = f"other-{number}.example"
         if is_hashed:
-            salt = os.urandom(20)
-            digest = hmac.new(salt, name.encode(), hashlib.sha1).digest()
-            name = "|".join(["", "1", *(base64.b64encode(part).decode() for part in (salt, digest))])
+            name = HostKeys.hash_host(name)
         yield f"{' '.join([name, *key])}\n"
 
 

@@ -1,5 +1,6 @@
 """What all tests begin with."""
 
+import shutil
 from unittest import mock
 
 import pytest
@@ -28,3 +29,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows += [[fault, *(words.get((fault, step), "") for step in steps)] for fault in faults]
     for row in rows:
         terminalreporter.line(f"| {' | '.join(row)} |")
+
+
+@pytest.fixture(params=["dash", "bash --posix", "mksh", "busybox sh"])
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    """Each shell that a host may have as sh, as the words of its command."""
+    words: list[str] = request.param.split()
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"there is no {words[0]} here")
+    return words

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,6 @@ def state(data: dict[str, Any], config: Config | None = None, overridden: dict[s
     """Return the state of a run with two hosts that have this data; some is overridden by --data."""
     hosts = ["mx1.example.com", "mx2.example.com"]
     return State(Inventory((hosts, data), override_data=overridden or {}), config or Config())
-
-
-@pytest.fixture(params=["dash", "bash --posix", "mksh", "busybox sh"])
-def shell(request: pytest.FixtureRequest) -> list[str]:
-    words: list[str] = request.param.split()
-    if shutil.which(words[0]) is None:
-        pytest.skip(f"there is no {words[0]} here")
-    return words
 
 
 def run(shell: list[str], stdin: str, **environment: str) -> subprocess.CompletedProcess[str]:
