@@ -170,8 +170,11 @@ class Host:
                 self._pause(deadline, give_up, f"does not answer at port {port}")
 
     def _has_mail_service(self) -> bool:
-        """Whether it starts Postfix when it boots: a bare one only when that was enabled."""
-        return not self.kind.is_bare or any((self.root / "etc/rc2.d").glob("S*postfix"))
+        """Whether it starts Postfix when it boots: a bare one only when that was enabled.
+
+        Its root is not asked, which is the machine's own until PID 1 has turned to that of the host.
+        """
+        return not self.kind.is_bare or any((self.directory / "upper/etc/rc2.d").glob("S*postfix"))
 
     def _pause(self, deadline: float, give_up: threading.Event, complaint: str) -> None:
         if give_up.wait(0.03):
