@@ -74,9 +74,11 @@ check_space() {
 try_smtpd() {
     mkdir "$stage/try"
     cp "$stage/master.cf" "$stage/try/"
-    sed -e "s|$PWD/mynetworks|$PWD/$stage/mynetworks|" -e "s|$PWD/aliases|$PWD/$stage/aliases|" \
-        -e "s|$PWD/relaydomains|$PWD/$stage/relaydomains|" -e "s|$PWD/transport|$PWD/$stage/transport|" \
-        "$stage/main.cf" | awk '/^[^ \t#]/ { is_out = /^authorized_submit_users[ \t]*=/ } !is_out' >"$stage/try/main.cf"
+    set --
+    for name in $managed; do
+        set -- "$@" -e "s|$PWD/$name|$PWD/$stage/$name|g"
+    done
+    sed "$@" "$stage/main.cf" | awk '/^[^ \t#]/ { is_out = /^authorized_submit_users[ \t]*=/ } !is_out' >"$stage/try/main.cf"
     find_compiled_postfix
     if ! master_runs; then
         # Nobody answers for the accounts there: smtpd would wait, and tell nothing. The last assignment holds.

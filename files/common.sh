@@ -5,8 +5,9 @@
 #   put before the text of another program; never run by itself
 # DESCRIPTION
 #   Sets a private umask, a fixed PATH and the C locale, and defines the functions below.
-#   The managed files are named by "$FILES", relative to the configuration directory. A stage carries the token
-#   of its run in its name: whatever else happens, two runs never mix what they stage.
+#   The files that can be managed are named by "$FILES", relative to the configuration directory: the basic ones on every
+#   host, the others where the keys of group_data that they are of are declared. A stage carries the token of its run in
+#   its name: whatever else happens, two runs never mix what they stage.
 # EXIT STATUS (of all programs)
 #   0 done   10 locked   11 the host moved   12 a table failed   13 a check failed
 #   14 failed and restored   15 failed and not restored   16 settled already   64 damaged input   69 not available
@@ -19,9 +20,14 @@ LC_ALL=C
 unset MAIL_CONFIG 2>/dev/null || :
 export PATH LC_ALL
 
-# Not every program needs them.
+# As mailproxy/managed.py has them; FILES is sorted. Not every program needs them.
 # shellcheck disable=SC2034
-FILES='main.cf mynetworks aliases relaydomains transport'
+{
+    BASIC='aliases main.cf mynetworks relaydomains transport'
+    FILES='aliases main.cf mynetworks relaydomains relayrecipients transport'
+    TABLES='aliases relaydomains relayrecipients transport'
+    SECRETS=''
+}
 PRIVATE=.mailproxy
 
 # fail STATUS WORD... - say why on standard error and end with STATUS.
@@ -61,22 +67,53 @@ digest() {
     done
 }
 
-# live_names - print the managed files and indexed tables that exist here, sorted.
-# The suffixes are those of hash and btree, lmdb, cdb, and dbm (two files).
-live_names() {
-    for name in aliases aliases.cdb aliases.db aliases.dir aliases.lmdb aliases.pag main.cf mynetworks \
-        relaydomains relaydomains.cdb relaydomains.db relaydomains.dir relaydomains.lmdb relaydomains.pag \
-        transport transport.cdb transport.db transport.dir transport.lmdb transport.pag; do
-        if [ -e "$name" ] || [ -L "$name" ]; then
-            say "$name"
-        fi
+# find_managed [NAME...] - set $managed, the files that are managed here: the basic ones, those that were live by the last
+# change, and these. Others may have a name of ours and be somebody's own.
+find_managed() {
+    managed=" $BASIC "
+    while read -r word _ name; do
+        [ "$word" != file ] || set -- "$@" "$name"
+    done 2>/dev/null <"$PRIVATE/manifest" || :
+    for name in "$@"; do
+        case $managed in *" $name "*) ;; *) managed="$managed$name " ;; esac
     done
+}
+
+# manage_bases - the same of a change, whose directory is $stage.
+manage_bases() {
+    set --
+    while read -r _ name; do
+        set -- "$@" "$name"
+    done <"$stage/bases"
+    find_managed "$@"
+}
+
+# live_names - print the managed files and indexed tables that exist here, sorted, as find_managed has them.
+# The suffixes are those of cdb, hash and btree, dbm (two files), and lmdb.
+live_names() {
+    for source in $FILES; do
+        case $managed in *" $source "*) ;; *) continue ;; esac
+        set -- "$source"
+        case " $TABLES " in
+            *" $source "*) set -- "$1" "$1.cdb" "$1.db" "$1.dir" "$1.lmdb" "$1.pag" ;;
+        esac
+        for name in "$@"; do
+            if [ -e "$name" ] || [ -L "$name" ]; then
+                say "$name"
+            fi
+        done
+    done
+}
+
+# is_secret NAME - whether nobody may see what is in a file.
+is_secret() {
+    case " $SECRETS " in *" $1 "*) ;; *) return 1 ;; esac
 }
 
 # crossing_main_cf FROM TO DIRECTORY - print the main.cf on standard input with the tables in DIRECTORY, which are of type
 # TO, in place of those of type FROM that have the same file names: there a change of types is bridged.
 crossing_main_cf() {
-    for name in aliases relaydomains transport; do
+    for name in $TABLES; do
         [ -f "$3/$name.db" ] || continue
         for path in "$PWD/$name" "$PWD/$PRIVATE/crossing.$1/$name"; do
             printf 's|%s\\([, ]\\)|%s\\1|g\ns|%s$|%s|\n' "$1:$path" "$2:$PWD/$PRIVATE/crossing.$2/$name" \

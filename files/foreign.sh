@@ -102,7 +102,7 @@ foreign() {
     say "$said" | lines | sed -n 's/^.*: unused parameter: \([^ =]*\).*/unused \1/p'
     tables | while read -r type path; do
         ! is_unindexed "$type" "$path" || printf 'unindexed %s\n' "$path"
-        case " $FILES " in
+        case " $BASIC " in
             *" ${path#"$PWD"/} "*) continue ;;
         esac
         if [ -f "$path" ]; then

@@ -7,8 +7,8 @@
 #   DIRECTORY is the configuration directory of the instance; '' is the one that this Postfix was compiled for.
 #   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this), "user NAME" (an
 #   account that aliases lead to), "types" (the table types are needed), "ask PARAMETER" (one that is declared),
-#   "queue" (its length is needed), "brief" (the contents of relaydomains and transport are not needed where they are
-#   the ones that were loaded: other hosts may have the same) and "generation NUMBER|last" (what is kept of it is needed). Changes nothing and
+#   "queue" (its length is needed), "brief" (the contents of tables other than aliases are not needed where they are the
+#   ones that were loaded: other hosts may have the same) and "generation NUMBER|last" (what is kept of it is needed). Changes nothing and
 #   writes no file.
 #   Prints one record a line, the last one being "end":
 #     default PARAMETER = VALUE (as compiled in); instance DIRECTORY (where it is not the one compiled in);
@@ -85,6 +85,31 @@ files() {
     }
 }
 
+# contents NAME SHA256 - print the content of a managed file that is not as wanted, but where its digest is enough, and what
+# it was when it was loaded where that is something else.
+contents() {
+    case "$wanted " in
+        *" $1=$2 "*) ;;
+        *)
+            case $1 in relaydomains | transport) queue_matters=yes ;; esac
+            is_digest_enough "$1" "$2" || content "$1"
+            ;;
+    esac
+    case "$loaded " in
+        *" $1=$2 "*) ;;
+        *)
+            [ ! -f "$PRIVATE/loaded/$1" ] || content "loaded/$1" "$PRIVATE/loaded/$1"
+            [ "$1" != main.cf ] || { foreign "$PWD" || :; queue_matters=yes; }
+            ;;
+    esac
+}
+
+# is_digest_enough NAME SHA256 - whether it is a table that was loaded as it is: other hosts may have the same.
+is_digest_enough() {
+    case " $TABLES " in *" $1 "*) ;; *) return 1 ;; esac
+    case "$1$brief$loaded " in aliases*) return 1 ;; *yes*" $1=$2 "*) ;; *) return 1 ;; esac
+}
+
 # relayed - print the words of what names relay domains, one a line.
 relayed() {
     {
@@ -142,9 +167,9 @@ saved() {
     kept=$PWD/$PRIVATE/generations/$number
     [ -n "$number" ] && [ -d "$kept" ] || return 0
     printf 'chosen %s\n' "$number"
-    (cd "$kept" && files) | sed 's/^/saved /'
+    (cd "$kept" && managed=" $FILES " && files) | sed 's/^/saved /'
     for name in $FILES; do
-        [ ! -f "$kept/$name" ] || content "saved/$name" "$kept/$name"
+        is_secret "$name" || [ ! -f "$kept/$name" ] || content "saved/$name" "$kept/$name"
     done
     prefixed 'saved manifest' "$kept/manifest"
     [ -f "$kept/manifest" ] || foreign "$kept" | sed -e 's/^effective /saved &/' -e 's/^broken /saved &/' -e '/^[bu][un]/d'
@@ -221,6 +246,13 @@ for name in $asked; do
 done
 find_postfix "${daemons%%"$newline"*}" "${queue%%"$newline"*}"
 if master_runs; then echo 'running yes'; else echo 'running no'; fi
+names=''
+for name in $wanted; do
+    names="$names ${name%%=*}"
+done
+# Names hold no blanks: splitting is wanted.
+# shellcheck disable=SC2086
+find_managed $names
 records=$(files)
 say "$records"
 
@@ -235,35 +267,14 @@ fi
 # shellcheck disable=SC2086
 set -- $records
 while [ $# -gt 1 ]; do
-    case "$1 $2" in
-        'file main.cf' | 'file mynetworks' | 'file aliases' | 'file relaydomains' | 'file transport')
-            case "$wanted " in
-                *" $2=$3 "*) ;;
-                *)
-                    needed=yes
-                    case $2 in
-                        relaydomains | transport)
-                            queue_matters=yes
-                            case "$brief$loaded " in yes*" $2=$3 "*) needed='' ;; esac
-                            ;;
-                    esac
-                    [ -z "$needed" ] || content "$2"
-                    ;;
-            esac
-            case "$loaded " in
-                *" $2=$3 "*) ;;
-                *)
-                    [ ! -f "$PRIVATE/loaded/$2" ] || content "loaded/$2" "$PRIVATE/loaded/$2"
-                    [ "$2" != main.cf ] || { foreign "$PWD" || :; queue_matters=yes; }
-                    ;;
-            esac
-            ;;
-    esac
+    if [ "$1" = file ] && ! is_secret "$2"; then
+        case " $FILES " in *" $2 "*) contents "$2" "$3" ;; esac
+    fi
     shift
 done
 for name in $FILES; do
     case "$loaded " in
-        *" $name="*) [ -e "$name" ] || [ ! -f "$PRIVATE/loaded/$name" ] || content "loaded/$name" "$PRIVATE/loaded/$name" ;;
+        *" $name="*) is_secret "$name" || [ -e "$name" ] || [ ! -f "$PRIVATE/loaded/$name" ] || content "loaded/$name" "$PRIVATE/loaded/$name" ;;
     esac
 done
 [ -z "$queue_matters" ] || queue

@@ -88,6 +88,7 @@ receive() {
     meant='' names='' arrived=''
     while read -r sum name; do
         meant="$meant${meant:+$newline}$sum $name" names="$names $name"
+        ! is_secret "$name" || chmod 0600 "$stage/$name" || status=1
     done <"$stage/meant"
     # The names are ours and hold no blanks: splitting is wanted.
     # shellcheck disable=SC2086
@@ -127,6 +128,7 @@ copy_saved() {
 
 # refuse_if_moved - the live files must be the ones that the review saw.
 refuse_if_moved() {
+    manage_bases
     live_digests >"$stage/live"
     live=' ' moved=''
     while read -r sum name; do
@@ -156,7 +158,7 @@ choose_configuration() {
     configuration=$PWD/$stage
     set --
     # Also what lets Postfix find its services and its dynamically loaded table types.
-    for name in $FILES master.cf dynamicmaps.cf dynamicmaps.cf.d; do
+    for name in $managed master.cf dynamicmaps.cf dynamicmaps.cf.d; do
         [ -e "$stage/$name" ] || [ ! -e "$name" ] || set -- "$@" "$name"
     done
     cp -pRL "$@" "$stage/"
@@ -193,7 +195,11 @@ index_tables() {
     [ $# -eq 0 ] || compare_listings
     for table in "$@"; do
         shift
-        set -- "$@" "$table" "$table".[!e]*
+        if is_secret "${table##*/}"; then
+            chmod 0600 "$table" "$table".[!e]*
+        else
+            set -- "$@" "$table" "$table".[!e]*
+        fi
     done
     [ $# -eq 0 ] || chmod 0644 "$@"
 }
@@ -234,7 +240,7 @@ prepare_crossing() {
     types=$(value_in "$stage/change" cross)
     [ -n "$types" ] || return 0
     mkdir "$stage/crossing"
-    for name in aliases relaydomains transport bridge; do
+    for name in $TABLES bridge; do
         [ ! -f "$stage/$name.db" ] || cp "$stage/$name.db" "$stage/crossing/$name.db"
     done
     [ ! -f "$stage/bridge.db" ] || mv -f "$stage/crossing/bridge.db" "$stage/crossing/transport.db"

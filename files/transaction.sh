@@ -183,7 +183,7 @@ cross_back() {
     types=$(journal_value cross)
     [ -n "$types" ] || return 0
     mkdir -p "$PRIVATE/restore/crossing" || return 1
-    for name in aliases relaydomains transport; do
+    for name in $TABLES; do
         [ ! -f "$saved/$name.db" ] || copy "$saved/$name.db" "$PRIVATE/restore/crossing/$name.db" || return 1
     done
     ls "$PRIVATE"/restore/crossing/*.db >/dev/null 2>&1 || return 0
@@ -211,14 +211,24 @@ put_missing_back() {
     done
 }
 
-# put_routes_back - put back everything but what accepts mail.
+# put_routes_back - put back the tables, but what accepts mail.
 put_routes_back() {
     for route in $changed; do
-        case $route in
-            relaydomains | relaydomains.* | main.cf) ;;
-            *) put_back "$route" || return 1 ;;
-        esac
+        case $route in relaydomains | relaydomains.*) continue ;; esac
+        ! is_table "$route" || put_back "$route" || return 1
     done
+}
+
+# put_lists_back - put back what Postfix reads once, but what accepts mail.
+put_lists_back() {
+    for list in $changed; do
+        [ "$list" = main.cf ] || is_table "$list" || put_back "$list" || return 1
+    done
+}
+
+# is_table NAME - whether a file is an indexed table, or the source of one.
+is_table() {
+    case " $TABLES " in *" ${1%.?*} "*) ;; *) return 1 ;; esac
 }
 
 # put_acceptance_back - put back what accepts mail, and have it read. main.cf never calls relaydomains a list while it has
@@ -228,6 +238,7 @@ put_acceptance_back() {
         # What the package came with never serves.
         stop >"$scratch/said" 2>&1 </dev/null || return 1
     fi
+    put_lists_back || return 1
     put_back relaydomains.db relaydomains.lmdb relaydomains.cdb relaydomains.dir relaydomains.pag || return 1
     if ls "$saved"/relaydomains.* >/dev/null 2>&1; then
         put_back main.cf relaydomains || return 1

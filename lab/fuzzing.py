@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from lab.meant import SUBDOMAINS, meant_aliases, meant_parameters, meant_routes
 from lab.read_back import TABLES, Read, read_back
 from lab.root import DEBIAN12, cached_root
 from mailproxy.check import validated
+from mailproxy.host_postfix import HostPostfix
 from mailproxy.inputs import change, expectation
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import ObservedState
 from mailproxy.parameters import asked_parameters
 from mailproxy.plan import Plan, planned
-from mailproxy.render import HostPostfix, rendered
+from mailproxy.render import rendered
 
 BATCH = 2000
 # Of so many states that are rendered one is read alone as well, under its own names and with nothing around it.
@@ -163,12 +164,11 @@ def _check_messages(declared: dict[str, Any], desired: DesiredState, postfix: Po
 def _bare(postfix: Postfix, desired: DesiredState) -> ObservedState:
     """Return a host that was just installed."""
     return ObservedState(
-        postfix=postfix.host,
+        postfix=replace(postfix.host, lacking=_lacking(postfix, desired)),
         table_types=frozenset({"hash", "btree", "lmdb", "cdb", "dbm"}),
         running=True,
         live={},
         texts={},
-        lacking=_lacking(postfix, desired),
     )
 
 

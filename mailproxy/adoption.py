@@ -10,11 +10,12 @@ from mailproxy.aliases import is_program, split_targets
 from mailproxy.changes import Change, difference, hidden
 from mailproxy.check import validated
 from mailproxy.handmade import HandMade, Place
+from mailproxy.host_postfix import HOST_PARAMETERS
 from mailproxy.meaning import ROUTED, by_own_name, is_accepted, meaning, spelled, spelled_network
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import ObservedState
 from mailproxy.problem import Problem
-from mailproxy.render import HOST_PARAMETERS, OWN_PARAMETERS, TEMPLATE_PARAMETERS, rendered
+from mailproxy.render import OWN_PARAMETERS, TEMPLATE_PARAMETERS, rendered
 from mailproxy.secret import is_secret
 from mailproxy.syntax import main_cf_parameters
 from mailproxy.unexpressed import Remark, networks, remarks

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from mailproxy.managed import FEATURE_FILES, FILES, MANAGED, SECRETS, TABLES
 from mailproxy.meaning import (
     SUBJECTS,
     UNROUTED,
@@ -17,7 +18,7 @@ from mailproxy.meaning import (
 )
 from mailproxy.model import Entries, differing
 from mailproxy.observed import Foreign, ObservedState
-from mailproxy.render import FILES, TABLES, Content
+from mailproxy.render import Content
 from mailproxy.restrictions import RELAY_RULES
 from mailproxy.secret import is_secret
 
@@ -43,7 +44,8 @@ _FILES_OF: Mapping[Subject, tuple[str, ...]] = {
 class Change:
     """One thing that is otherwise afterwards: before is None where it comes, after is None where it goes.
 
-    note says whose hand it was where somebody edited the host since the last rollout.
+    note says whose hand it was where somebody edited the host since the last rollout. file is that of a feature where
+    the subject is an entry of it.
     """
 
     subject: Subject
@@ -52,6 +54,7 @@ class Change:
     after: str | None
     cause: Cause = "declared"
     note: str = ""
+    file: str = ""
 
     @property
     def sign(self) -> str:
@@ -61,21 +64,25 @@ class Change:
     def __str__(self) -> str:
         if SECRET in (self.before, self.after):
             by = " (by hand)" if self.cause == "by hand" else ""
-            return f"{self.sign} {self.key}: changed, not shown{by}"
-        arrow = {"domain": " -> ", "network": "", "alias": ": ", "parameter": " = "}[self.subject]
-        name = f"{self.subject} {self.key}" if self.subject in ("network", "alias") else self.key
+            what = MANAGED[self.file].entry if self.file else self.key
+            return f"{self.sign} {what}: changed, not shown{by}"
+        arrow = {"domain": " -> ", "network": "", "alias": ": ", "parameter": " = ", "entry": " "}[self.subject]
+        word = MANAGED[self.file].entry if self.file else self.subject
+        name = self.key if self.subject in ("domain", "parameter") else f"{word} {self.key}"
         if self.sign == "~":
             text = f"~ {name}: {self.before or '(empty)'} -> {self.after or '(empty)'}"
         elif self.sign == "+":
             text = f"+ {name}{arrow}{self.after}".rstrip()
         else:
-            shows_value = self.subject in ("alias", "parameter") or not is_accepted(self.before or "")
+            shows_value = self.subject in ("alias", "parameter", "entry") or not is_accepted(self.before or "")
             text = f"- {name}" + (f"{arrow}{self.before}".rstrip() if shows_value else "")
         return f"{text} ({self.note})" if self.note else text
 
 
 def files_of(change: Change) -> tuple[str, ...]:
     """Return the managed files that a change is said in."""
+    if change.file:
+        return (change.file,)
     return ("main.cf", "transport") if change.key == SUBDOMAINS else _FILES_OF[change.subject]
 
 
@@ -112,7 +119,8 @@ def difference(
     live = meaning(live_texts, directory, observed.foreign)
     elsewhere = {path: text for path, text in observed.texts.items() if path.startswith("/")}
     wanted = meaning({**elsewhere, **wanted_texts} if wanted_foreign else wanted_texts, directory, wanted_foreign)
-    found = _differences(live, wanted, "declared" if observed.is_managed else "adopting", observed.foreign)
+    cause: Cause = "declared" if observed.is_managed else "adopting"
+    found = [*_differences(live, wanted, cause, observed.foreign), *_changes_of_secrets(contents, observed, cause)]
     drifted = _drifted(observed)
     if observed.is_managed and observed.manifest is None:
         found = [tuple(replace(change, note=_UNKNOWN) for change in changes) for changes in found]
@@ -134,7 +142,7 @@ def _live_texts(wanted: Mapping[str, str], observed: ObservedState) -> Iterator[
     yield from observed.texts.items()
     for name in FILES:
         # What is not sent back is as it is wanted.
-        if name in observed.live and name not in observed.texts:
+        if name in observed.live and name not in observed.texts and name in wanted:
             yield name, wanted[name]
     for name in _served(observed):
         yield name, observed.loaded_texts[name]
@@ -168,6 +176,9 @@ def _loaded_texts(drifted: set[str], live: Mapping[str, str], observed: Observed
 
 def _differences(live: Meaning, wanted: Meaning, cause: Cause, foreign: Foreign | None) -> list[tuple[Change, ...]]:
     *found, parameters = (_changes(subject, live.of(subject), wanted.of(subject), cause) for subject in SUBJECTS)
+    for name in FEATURE_FILES:
+        if name in live.entries or name in wanted.entries:
+            found.append(_changes("entry", live.of("entry", name), wanted.of("entry", name), cause, name))
     if foreign:
         parameters = tuple(change for change in parameters if not _is_as_by_default(change, foreign))
     found.append(parameters)
@@ -177,9 +188,22 @@ def _differences(live: Meaning, wanted: Meaning, cause: Cause, foreign: Foreign 
 
 
 @lru_cache(maxsize=1024)
-def _changes(subject: Subject, before: Entries, after: Entries, cause: Cause) -> tuple[Change, ...]:
+def _changes(subject: Subject, before: Entries, after: Entries, cause: Cause, file: str = "") -> tuple[Change, ...]:
     keys = differing(before, after)
-    return tuple(Change(subject, key, before.get(key), after.get(key), cause) for key in keys)
+    return tuple(Change(subject, key, before.get(key), after.get(key), cause, file=file) for key in keys)
+
+
+def _changes_of_secrets(
+    wanted: Mapping[str, Content], observed: ObservedState, cause: Cause
+) -> Iterator[tuple[Change, ...]]:
+    """Yield that secrets come, change or go, which is all that is known of them."""
+    made = observed.manifest.digests if observed.manifest else {}
+    for name in SECRETS:
+        after = SECRET if name in wanted else None
+        before = SECRET if name in observed.live and (after or name in made) else None
+        digest = wanted[name].digest if name in wanted else None
+        if (before or after) and observed.digest(name) != digest:
+            yield (Change("entry", "", before, after, cause, file=name),)
 
 
 def _is_as_by_default(change: Change, foreign: Foreign) -> bool:
@@ -202,7 +226,7 @@ def _with_cause(change: Change, drifted: set[str], unknown: set[str], loaded: Me
         return change
     if not unknown.isdisjoint(files_of(change)):
         return replace(change, cause="by hand", note=_UNKNOWN)
-    base = loaded.subdomains if change.key == SUBDOMAINS else loaded.of(change.subject).get(change.key)
+    base = loaded.subdomains if change.key == SUBDOMAINS else loaded.of(change.subject, change.file).get(change.key)
     if base == change.before:
         return change
     if base is None:

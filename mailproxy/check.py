@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from mailproxy.aliases import accounts, problems_of_aliases, warnings_of_aliases
 from mailproxy.domains import own_names, problems_of_domains
+from mailproxy.feature import Feature
 from mailproxy.fleet_check import Fleet, Member, loops
 from mailproxy.main_cf import problems_of_parameters, warnings_of_parameters
 from mailproxy.model import DesiredState
@@ -60,6 +61,9 @@ def problems_of(desired: DesiredState) -> Iterator[Problem]:
     yield from problems_of_domains(desired)
     yield from problems_of_networks(desired.mynetworks)
     yield from problems_of_aliases(desired.aliases, desired.alias_programs, own_names(desired))
+    for key, feature in desired.features.items():
+        yield from _set_twice(key, feature, desired)
+        yield from feature.problems(desired)
 
 
 def warnings_of(desired: DesiredState) -> Iterator[Problem]:
@@ -67,6 +71,15 @@ def warnings_of(desired: DesiredState) -> Iterator[Problem]:
     yield from warnings_of_networks(desired.mynetworks)
     yield from warnings_of_aliases(desired.aliases, desired.alias_programs)
     yield from warnings_of_parameters(desired)
+    for feature in desired.features.values():
+        yield from feature.warnings(desired)
+
+
+def _set_twice(key: str, feature: Feature, desired: DesiredState) -> Iterator[Problem]:
+    for name in feature.own_parameters():
+        if name in desired.main_cf:
+            reason = f"is what {key} sets; expected it in one of the two"
+            yield Problem(f"main_cf[{name!r}]", shown(desired.main_cf[name]), reason)
 
 
 def member(desired: DesiredState, *known_by: str) -> Member:

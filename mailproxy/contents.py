@@ -3,10 +3,11 @@
 import hashlib
 from dataclasses import replace
 
+from mailproxy.managed import TABLES
 from mailproxy.observed import ObservedState
 
 # Of these a host may send the digest alone (files/observe.sh, brief).
-_LARGE = ("relaydomains", "transport")
+_LARGE = tuple(name for name in TABLES if name != "aliases")
 
 
 class Contents:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from mailproxy.managed import FILES
 from mailproxy.meaning import lacks_relay_rule
 from mailproxy.observed import Foreign
-from mailproxy.render import FILES
 from mailproxy.restrictions import RELAY_RULES
 from mailproxy.secret import is_secret
 from mailproxy.syntax import alias_entry, list_items, numbered_lines, table_entry, words

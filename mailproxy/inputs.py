@@ -13,7 +13,7 @@ from mailproxy.plan import Plan, Query, listing_digest
 from mailproxy.program import kept_files, kept_name
 from mailproxy.render import TEMPLATE_PARAMETERS, Content, rendered_without_host, transport_table
 
-# Put before an expectation: where relaydomains and transport are the ones that were loaded, their digests are enough.
+# Put before an expectation: of tables that are the ones that were loaded the digests are enough.
 BRIEFLY = "brief\n"
 
 
@@ -22,7 +22,8 @@ def expectation(desired: DesiredState, with_queue: bool = False) -> str:
     parameters that are declared, and whether the table types matter: the one that a Postfix prefers is one it has."""
     wanted = [f"want {name} {content.digest}" for name, content in rendered_without_host(desired).items()]
     accounts = [f"user {name}" for name in sorted(local_targets(desired) - {"root"})]
-    parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf)}
+    of_features = (name for feature in desired.features.values() for name in feature.own_parameters())
+    parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf), *of_features}
     asked = [f"ask {name}" for name in sorted(parameters)]
     declares_type = desired.database_type or "default_database_type" in desired.main_cf
     extra = ["types"] * bool(declares_type) + ["queue"] * with_queue

@@ -1,13 +1,14 @@
 """What is wrong with the parameters that main_cf declares, as the Postfix that reads them would see it."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
+from mailproxy.host_postfix import HostPostfix
 from mailproxy.model import DesiredState
 from mailproxy.parameters import Parameter, nearest, newest, parameter
 from mailproxy.problem import Problem, shown
 from mailproxy.references import broken_reference, references
-from mailproxy.render import OWN_PARAMETERS, HostPostfix, parameters_on
+from mailproxy.render import OWN_PARAMETERS, parameters_on
 from mailproxy.restrictions import (
     classes,
     problems_of_lists,
@@ -58,20 +59,19 @@ def warnings_of_parameters(desired: DesiredState) -> Iterator[Problem]:
         yield _problem(desired, "queue_minfree", f"changes nothing: smtpd wants {least}, free in any case")
 
 
-def refusal(desired: DesiredState, postfix: HostPostfix, lacking: Collection[str]) -> str | None:
-    """Return why a host's Postfix cannot take what is declared, None where it can.
-
-    lacking names those parameters that were asked for and that its postconf -d does not have.
-    """
+def refusal(desired: DesiredState, postfix: HostPostfix) -> str | None:
+    """Return why a host's Postfix cannot take what is declared, None where it can."""
     version = ".".join(map(str, postfix.version))
     main_cf = parameters_on(postfix, desired.main_cf)
     reasons = []
     for name in main_cf:
         known = parameter(name)
-        if known is not None and known.asked and set(known.asked) <= set(lacking):
+        if known is not None and known.asked and set(known.asked) <= postfix.lacking:
             reasons.append(f"main_cf[{name!r}]: its Postfix {version} does not know it, {_came_with(known.since)}")
     for name, word, since in unknown_restrictions(main_cf, postfix.version):
         reasons.append(f"main_cf[{name!r}]: its Postfix {version} does not know {word}, {_came_with(since)}")
+    found = ((key, feature.refusal(desired, postfix)) for key, feature in desired.features.items())
+    reasons += [f"{key}: {reason} (its Postfix is {version})" for key, reason in found if reason]
     return "; ".join(reasons) or None
 
 

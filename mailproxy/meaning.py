@@ -2,20 +2,32 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Literal
 
+from mailproxy.managed import FEATURE_FILES, FILES, SECRETS, TABLES
 from mailproxy.model import Entries
 from mailproxy.networks import network
 from mailproxy.observed import Foreign
-from mailproxy.render import FILES, MARK
+from mailproxy.render import MARK
 from mailproxy.restrictions import REFUSING, RELAY_RULES
-from mailproxy.syntax import alias_entries, expanded, list_items, main_cf_parameters, table_entries, table_keys, words
+from mailproxy.syntax import (
+    alias_entries,
+    expanded,
+    list_items,
+    logical_lines,
+    main_cf_parameters,
+    table_entries,
+    table_keys,
+    words,
+)
 
-Subject = Literal["domain", "network", "alias", "parameter"]
+Subject = Literal["domain", "network", "alias", "parameter", "entry"]
+# Of the basic files; what stands in a file of a feature is an entry of that file.
 SUBJECTS: tuple[Subject, ...] = ("domain", "network", "alias", "parameter")
 
+NOTHING = Entries({})
 # Stands for a host's own name, so that what many hosts have in common reads the same.
 OWN_NAME = "$myhostname"
 # What a parent_domain_matches_subdomains that leaves Postfix's default alone does to subdomains of relay domains.
@@ -41,7 +53,8 @@ _REFERENCE = re.compile(r"\$[{(]myhostname[)}]")
 class Meaning:
     """What a host does for whom: relay domain -> next hop, trusted network -> "", alias -> targets, parameters.
 
-    subdomains says what becomes of mail for subdomains of relay domains; unread names what files do not tell.
+    subdomains says what becomes of mail for subdomains of relay domains; unread names what files do not tell. entries
+    are those of the files of features, by file: of a table key -> value, of another line -> "".
     """
 
     domains: Entries
@@ -50,9 +63,12 @@ class Meaning:
     parameters: Entries
     subdomains: str
     unread: tuple[str, ...] = ()
+    entries: Mapping[str, Entries] = field(default_factory=dict)
 
-    def of(self, subject: Subject) -> Entries:
-        """Return the entries of one subject."""
+    def of(self, subject: Subject, file: str = "") -> Entries:
+        """Return the entries of one subject, or of a file of a feature."""
+        if subject == "entry":
+            return self.entries.get(file, NOTHING)
         by_subject = {"domain": self.domains, "network": self.networks, "alias": self.aliases}
         return by_subject.get(subject, self.parameters)
 
@@ -85,10 +101,23 @@ def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = 
         domains=domains,
         networks=_networks(sources.items("mynetworks", holding.get("mynetworks", ""))),
         aliases=sources.entries("alias_maps", holding.get("alias_maps", ""), alias_entries),
-        parameters=_parameters(parameters, holding.get("myhostname", "")),
+        parameters=_parameters(parameters, holding.get("myhostname", ""), directory),
         subdomains=subdomains,
         unread=tuple(unread for unread in sources.unread if not unread.startswith("mydestination")),
+        entries={name: _entries(name, texts[name]) for name in FEATURE_FILES if name in texts},
     )
+
+
+def _entries(name: str, text: str) -> Entries:
+    """Return what stands in a file of a feature; of a secret nothing is known."""
+    if name in SECRETS:
+        return NOTHING
+    return table_entries(text) if name in TABLES else _lines(text)
+
+
+@lru_cache(maxsize=1024)
+def _lines(text: str) -> Entries:
+    return Entries(dict.fromkeys(logical_lines(text), ""))
 
 
 class _Sources:
@@ -182,10 +211,20 @@ def spelled_network(item: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _parameters(parameters: Entries, name: str) -> Entries:
-    """Return the parameters that say something by themselves, a host's own name by its reference."""
-    said = {key: value for key, value in parameters.items() if key not in _PLUMBING}
-    return Entries({key: spelled(key, value, name) for key, value in said.items()})
+def _parameters(parameters: Entries, name: str, directory: str) -> Entries:
+    """Return the parameters that say something by themselves, a host's own name by its reference.
+
+    Files of features are named as they are, whatever the type of the table, and alone say nothing.
+    """
+    ours = _of_features(directory)
+    said = {key: value for key, value in parameters.items() if key not in _PLUMBING and not ours.fullmatch(value)}
+    return Entries({key: spelled(key, ours.sub(r"\1", value), name) for key, value in said.items()})
+
+
+@cache
+def _of_features(directory: str) -> re.Pattern[str]:
+    names = "|".join(map(re.escape, FEATURE_FILES))
+    return re.compile(rf"(?:(?:proxy:)?[a-z]+:)?{re.escape(directory)}/({names})(?![\w./-])")
 
 
 def spelled(key: str, value: str, name: str) -> str:

@@ -20,6 +20,7 @@ from pydantic import (
 from mailproxy.aliases import alias_name, alias_targets, joined
 from mailproxy.entries import Entries as Entries
 from mailproxy.entries import differing as differing
+from mailproxy.feature import Feature
 from mailproxy.names import domain_name, named_twice, qualified_name, relay_domain, single_line
 from mailproxy.networks import network
 from mailproxy.next_hops import next_hop
@@ -133,10 +134,20 @@ class DesiredState(BaseModel):
     rollout: Rollout | None = None
 
     @cached_property
+    def features(self) -> dict[str, Feature]:
+        """The further keys that are declared, in the order of the fields."""
+        return {name: value for name, value in self._features().items() if value != type(value)()}
+
+    def _features(self) -> dict[str, Feature]:
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value for name, value in values if isinstance(value, Feature)}
+
+    @cached_property
     def digest(self) -> str:
         """The SHA-256 over what is declared, in hexadecimal: the same for the same declaration on any machine."""
-        # What is allowed in a declaration changes nothing on a host.
-        names = (name for name in type(self).model_fields if name != "alias_programs")
+        # What is allowed in a declaration changes nothing on a host, nor does a feature that is not declared.
+        left_out = {"alias_programs", *self._features()} - self.features.keys()
+        names = (name for name in type(self).model_fields if name not in left_out)
         fields = ((name, getattr(self, name)) for name in names)
         parts = [f"{name}={value.digest if isinstance(value, Entries) else repr(value)}" for name, value in fields]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -4,13 +4,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from mailproxy.host_postfix import HOST_PARAMETERS, HostPostfix
 from mailproxy.lock import Held, Lock
+from mailproxy.managed import SECRETS
 from mailproxy.model import Entries
-from mailproxy.render import HOST_PARAMETERS, MARK, HostPostfix
+from mailproxy.render import MARK
 from mailproxy.syntax import assignments, main_cf_parameters
 
-# What every managed file and table is to be: readable by all, written by root alone.
+# What every managed file and table is to be: readable by all, written by root alone; and what a secret is to be.
 MODE = "-rw-r--r--"
+SECRET_MODE = "-rw-------"
 # The name under which main.cf stands that was live before an interrupted change.
 BEFORE_MAIN_CF = "before/main.cf"
 # What stands before the name of a file's content as it was when it was loaded, and as a generation keeps it.
@@ -26,10 +29,14 @@ class LiveFile:
     mode: str
     owner: str
 
-    @property
-    def is_ours_alone(self) -> bool:
-        """Whether owner and mode are the ones every managed file has."""
-        return self.mode == MODE and self.owner == "0:0"
+    def is_ours_alone(self, name: str) -> bool:
+        """Whether owner and mode are those of a managed file, or table, of that name."""
+        return self.mode == mode_of(name) and self.owner == "0:0"
+
+
+def mode_of(name: str) -> str:
+    """Return the mode that a managed file, or the table of one, is to have."""
+    return SECRET_MODE if name in SECRETS or name.rpartition(".")[0] in SECRETS else MODE
 
 
 @dataclass(frozen=True)
@@ -86,9 +93,9 @@ class ObservedState:
     """A host as one round trip found it. A name that is not in live is absent on the host.
 
     texts holds main.cf, of the other managed files those that are not as expected, and by their path the files that a
-    foreign main.cf names. loaded_texts holds what the drifted ones were when they were loaded. lacking are the
-    parameters asked for that its Postfix does not know. table_types is None unless asked for; queue (messages) and
-    queued (recipients by relay domain) where they were not or could not be read.
+    foreign main.cf names; never secrets. loaded_texts holds what the drifted ones were when they were loaded.
+    table_types is None unless asked for; queue (messages) and queued (recipients by relay domain) where they were not
+    or could not be read.
     programs names the directory of the programs that it keeps, '' where it keeps none that are whole.
     A host that is bootstrapping had Postfix installed by mailproxy, and no change confirmed since.
     """
@@ -99,7 +106,6 @@ class ObservedState:
     live: dict[str, LiveFile]
     texts: dict[str, str] = field(repr=False)
     missing_users: frozenset[str] = frozenset()
-    lacking: frozenset[str] = frozenset()
     manifest: Manifest | None = None
     journal: dict[str, str] | None = None
     lock: Lock | None = None
@@ -202,6 +208,8 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         default_database_type=kept.get("default_database_type", defaults["default_database_type"]),
         defaults=Entries(defaults),
         kept=Entries(kept),
+        lacking=frozenset(records.get("lacks", [])),
+        master_cf=texts.get("master.cf", ""),
     )
     own = {name: text for name, text in texts.items() if not name.startswith((_LOADED, _SAVED))}
     queue = records.get("queue", ["unread"])[0]
@@ -212,7 +220,6 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         live=dict(_live_files(records.get("file", []))),
         texts=own,
         missing_users=frozenset(records.get("nouser", [])),
-        lacking=frozenset(records.get("lacks", [])),
         manifest=manifest,
         journal=_pairs(records["journal"]) if "journal" in records else None,
         lock=_lock(records) if "lock" in records else None,

@@ -7,8 +7,8 @@ happen at once, a table with the routes of both sides bridges the time between.
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
+from mailproxy.managed import FEATURE_FILES, TABLES
 from mailproxy.model import Entries, differing
-from mailproxy.render import TABLES
 from mailproxy.syntax import table_entries
 
 # The name of the bridging table in the stage.
@@ -45,11 +45,15 @@ def renames(
     """Return the renames before and after Postfix reads the change.
 
     changed names the sources that are replaced, compiled the files of each table that is, live what is there. A table
-    is renamed before its source, as Postfix warns of a table that is older than its source.
+    is renamed before its source, as Postfix warns of a table that is older than its source. What features have comes
+    first: a domain is not to be accepted before its recipients are known.
     """
-    parts = {table: [*compiled.get(table, ()), *([table] if table in changed else [])] for table in TABLES}
+    parts = {
+        name: [*compiled.get(name, ()), *([name] if name in changed else [])] for name in (*TABLES, *FEATURE_FILES)
+    }
     acceptance = ["main.cf", "relaydomains"] if _is_main_cf_first(compiled, live) else ["relaydomains", "main.cf"]
     names = [
+        *(part for name in FEATURE_FILES for part in parts[name]),
         *([] if routes_go else parts["transport"]),
         *parts["aliases"],
         *compiled.get("relaydomains", ()),

@@ -10,12 +10,13 @@ from mailproxy.changes import Change, difference
 from mailproxy.gates import Gate, gates
 from mailproxy.indexed import SUFFIXES, TABLE_TYPE, crossing
 from mailproxy.main_cf import refusal
+from mailproxy.managed import SECRETS
 from mailproxy.model import DesiredState, Entries, differing
 from mailproxy.notices import repairs_of, warnings_of_host, warnings_of_taking_over
-from mailproxy.observed import ObservedState
+from mailproxy.observed import ObservedState, mode_of
 from mailproxy.order import bridged, renames
 from mailproxy.probe import Probes, probes
-from mailproxy.render import FILES, Content, database_type, rendered, routes, tables
+from mailproxy.render import Content, database_type, rendered, routes, tables
 from mailproxy.service import (
     NOTHING,
     Service,
@@ -121,11 +122,12 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     if table_type not in SUFFIXES or (observed.table_types is not None and table_type not in observed.table_types):
         usable = ", ".join(sorted((observed.table_types or set()) & set(SUFFIXES))) or "none of ours"
         return Refusal(f"database_type {table_type} is not one that its Postfix can index; it has {usable}")
-    if reason := refusal(desired, observed.postfix, observed.lacking):
+    if reason := refusal(desired, observed.postfix):
         return Refusal(reason)
     contents = rendered(desired, observed.postfix)
     for name, live in observed.live.items():
-        if name in contents and live.digest != contents[name].digest and name not in observed.texts:
+        is_told = name in observed.texts or name in SECRETS
+        if name in contents and live.digest != contents[name].digest and not is_told:
             return Refusal(f"its answer lacks the content of {name}, which is not as declared")
     files = tuple(_file_changes(contents, observed))
     indexes = tuple(_indexes(desired, table_type, files, observed))
@@ -140,7 +142,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         files=files,
         indexes=indexes,
         service=action,
-        drops=_drops(desired, table_type, observed),
+        drops=_drops(contents, desired, table_type, observed),
         is_managed=observed.is_managed,
         repairs=tuple(repairs_of(observed)),
         warnings=(*warnings_of_host(desired, observed), *warnings_of_instance(action, parameters, observed)),
@@ -162,7 +164,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         swaps=swaps,
         late_swaps=late_swaps,
         queries=tuple(_queries(desired, table_type, observed)),
-        base={name: observed.digest(name) for name in (*FILES, *observed.live)},
+        base={name: observed.digest(name) for name in (*contents, *observed.live)},
         loaded={**wanted, **observed.postfix.kept, TABLE_TYPE: table_type},
         # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
         checks_main_cf="main.cf" in changed or observed.manifest is None,
@@ -178,14 +180,14 @@ def listing_digest(entries: Entries) -> str:
 
 
 def _file_changes(contents: Mapping[str, Content], observed: ObservedState) -> Iterator[FileChange]:
-    for name in FILES:
-        desired, live = contents[name], observed.live.get(name)
+    for name, desired in contents.items():
+        live = observed.live.get(name)
         if live is None:
             yield FileChange(desired, None, "absent")
         elif live.digest != desired.digest:
-            yield FileChange(desired, Content(name, observed.texts[name]), _difference(name, observed))
-        elif not live.is_ours_alone:
-            found = f"mode {live.mode} and owner {live.owner}, expected -rw-r--r-- and 0:0"
+            yield FileChange(desired, Content(name, observed.texts.get(name, "")), _difference(name, observed))
+        elif not live.is_ours_alone(name):
+            found = f"mode {live.mode} and owner {live.owner}, expected {mode_of(name)} and 0:0"
             yield FileChange(desired, desired, found)
 
 
@@ -219,7 +221,7 @@ def _why_stale(index: Index, observed: ObservedState) -> str:
             return f"{name} was not made by mailproxy"
         if manifest.digests[name] != live.digest:
             return f"{name} is not the table that was indexed from {index.table}"
-        if not live.is_ours_alone:
+        if not live.is_ours_alone(name):
             return f"{name} has mode {live.mode} and owner {live.owner}"
     if manifest is not None and manifest.loaded.get(TABLE_TYPE) != index.type:
         return f"{index.files[0]} was indexed as {manifest.loaded.get(TABLE_TYPE)}"
@@ -241,16 +243,21 @@ def _bridge(
     return gone, None if is_live else bridge
 
 
-def _drops(desired: DesiredState, table_type: str, observed: ObservedState) -> tuple[str, ...]:
-    """Return the compiled tables that an earlier rollout made and that nothing reads any more."""
-    used = {f"{table}.{suffix}" for table in tables(desired) for suffix in SUFFIXES[table_type]}
+def _drops(
+    contents: Mapping[str, Content], desired: DesiredState, table_type: str, observed: ObservedState
+) -> tuple[str, ...]:
+    """Return the files and compiled tables that an earlier rollout made and that nothing reads any more."""
+    used = {f"{table}.{suffix}" for table in tables(desired) for suffix in SUFFIXES[table_type]}.union(contents)
     made = observed.manifest.digests if observed.manifest else {}
-    return tuple(sorted(name for name in observed.live if name in made and name not in used and name not in FILES))
+    return tuple(sorted(name for name in observed.live if name in made and name not in used))
 
 
 def _queries(desired: DesiredState, table_type: str, observed: ObservedState) -> Iterator[Query]:
     """Yield questions to each table."""
     for table, entries in tables(desired).items():
+        if table in SECRETS:
+            # Questions and wrong answers are shown.
+            continue
         is_known = table in observed.texts and table != "aliases"
         before = table_entries(observed.texts[table]) if is_known else entries
         yield from queries_of(table_type, table, before, entries)

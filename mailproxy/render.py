@@ -1,20 +1,21 @@
 """The desired state as the text of the managed files, for the Postfix a host has."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mailproxy.feature import Feature, Place
+from mailproxy.host_postfix import HostPostfix
+from mailproxy.managed import TABLES
 from mailproxy.model import DesiredState, Entries
 from mailproxy.relaying import OWN_RULE, in_recipient_restrictions
 from mailproxy.restrictions import RECIPIENT, RELAY
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-FILES = ("main.cf", "mynetworks", "aliases", "relaydomains", "transport")
-# The sources that are indexed: relaydomains only from INDEXED_FROM domains on.
-TABLES = ("aliases", "relaydomains", "transport")
 # From so many relay domains on they are an indexed table. Each smtpd and trivial-rewrite reads a plain list when it
 # starts and compares a recipient's domain with all of it: up to 1,000 domains that cannot be measured, with 3,000 it
 # can, and with 10,000 it doubles the memory of an smtpd (lab/bench-domains, docs/tables.md).
@@ -49,67 +50,22 @@ TEMPLATE_PARAMETERS = (
 # can. What a declared relay rule says is in smtpd_recipient_restrictions then.
 WHERE_KNOWN = ("compatibility_level", "maillog_file", "smtpd_forbid_bare_newline", "smtpd_relay_restrictions")
 
-# Where Postfix lives on a host and which database type its system prefers: facts about the host and not about
-# the fleet, so a main.cf that sets them keeps them (postconf(5); a lost queue_directory would lose queued mail).
-HOST_PARAMETERS = (
-    "command_directory",
-    "daemon_directory",
-    "data_directory",
-    "default_database_type",
-    "html_directory",
-    "mail_owner",
-    "mailq_path",
-    "manpage_directory",
-    "meta_directory",
-    "multi_instance_directories",
-    "multi_instance_enable",
-    "multi_instance_group",
-    "multi_instance_name",
-    "multi_instance_wrapper",
-    "newaliases_path",
-    "queue_directory",
-    "readme_directory",
-    "sample_directory",
-    "sendmail_path",
-    "setgid_group",
-    "shlib_directory",
-)
-
 
 @dataclass(frozen=True)
 class Content:
-    """The text of one managed file."""
+    """The text of one managed file; of a secret that stays on its host the digest alone."""
 
     name: str
     text: str
+    unseen: str = ""
 
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of the text in UTF-8, in hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return self.unseen or hashlib.sha256(self.text.encode()).hexdigest()
 
     def __hash__(self) -> int:
         return hash(self.digest)
-
-
-@dataclass(frozen=True)
-class HostPostfix:
-    """What of a host's Postfix the rendering depends on: defaults as postconf -d prints them, kept as main.cf sets."""
-
-    version: tuple[int, int]
-    config_directory: str
-    default_database_type: str
-    defaults: Entries
-    kept: Entries
-
-    def knows(self, parameter: str) -> bool:
-        """Whether a parameter of WHERE_KNOWN has a default there."""
-        return parameter in self.defaults
-
-    @property
-    def is_secondary(self) -> bool:
-        """Whether it is another instance than the one whose configuration directory is compiled in."""
-        return self.config_directory != self.defaults.get("config_directory", self.config_directory)
 
 
 def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
@@ -120,20 +76,31 @@ def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
         "aliases": _aliases(desired.aliases),
         "relaydomains": relaydomains(desired.relay_domains),
         "transport": transport_table(routes(desired)),
+        **_tables_of_features(desired),
+        **_texts_of_features(desired, postfix),
     }
 
 
 def rendered_without_host(desired: DesiredState) -> dict[str, Content]:
     """Return the managed files that are the same on every Postfix."""
-    return {
-        content.name: content
-        for content in (
-            _mynetworks(desired.mynetworks),
-            _aliases(desired.aliases),
-            relaydomains(desired.relay_domains),
-            transport_table(routes(desired)),
-        )
-    }
+    basic = (
+        _mynetworks(desired.mynetworks),
+        _aliases(desired.aliases),
+        relaydomains(desired.relay_domains),
+        transport_table(routes(desired)),
+    )
+    return {**{content.name: content for content in basic}, **_tables_of_features(desired)}
+
+
+def _tables_of_features(desired: DesiredState) -> dict[str, Content]:
+    found = (feature.tables(desired) for feature in desired.features.values())
+    return {name: feature_table(name, entries) for tables in found for name, entries in tables.items()}
+
+
+def _texts_of_features(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
+    place = Place(postfix, database_type(desired, postfix))
+    found = (feature.texts(desired, place) for feature in desired.features.values())
+    return {name: Content(name, text) for texts in found for name, text in texts.items()}
 
 
 def database_type(desired: DesiredState, postfix: HostPostfix) -> str:
@@ -144,7 +111,11 @@ def database_type(desired: DesiredState, postfix: HostPostfix) -> str:
 def tables(desired: DesiredState) -> dict[str, Entries]:
     """Return the entries of the indexed tables by the name of their source, in the order of TABLES."""
     accepted = {"relaydomains": _accepted(desired.relay_domains)} if is_indexed(desired.relay_domains) else {}
-    return {"aliases": desired.aliases, **accepted, "transport": routes(desired)}
+    of_features = (feature.tables(desired) for feature in desired.features.values())
+    found = {"aliases": desired.aliases, **accepted, "transport": routes(desired)}
+    for entries in of_features:
+        found.update(entries)
+    return {name: found[name] for name in TABLES if name in found}
 
 
 def is_indexed(relay_domains: Entries) -> bool:
@@ -201,8 +172,8 @@ def _environment() -> Environment:
     )
 
 
-def _content(name: str, **values: object) -> Content:
-    return Content(name, _environment().get_template(f"{name}.j2").render(**values))
+def _content(name: str, template: str = "", **values: object) -> Content:
+    return Content(name, _environment().get_template(f"{template or name}.j2").render(**values))
 
 
 @lru_cache(maxsize=1024)
@@ -228,11 +199,23 @@ def transport_table(entries: Entries) -> Content:
     return _content("transport", routes=entries)
 
 
+@lru_cache(maxsize=1024)
+def feature_table(name: str, entries: Entries) -> Content:
+    """Return the source of a feature's table with these entries."""
+    return _content(name, template="table", entries=entries)
+
+
 @lru_cache(maxsize=4096)
 def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
     type, further = database_type(desired, postfix), parameters_on(postfix, desired.main_cf)
     # Before 2.10 there is no smtpd_relay_restrictions: a rule written there would be ignored.
     rule = RELAY if postfix.knows(RELAY) else RECIPIENT
+    own_rule = {} if rule in further else {rule: OWN_RULE}
+    place = Place(postfix, type)
+    before = _restrictions(desired, place)
+    lists = {
+        name: ", ".join(filter(None, (words, {**own_rule, **further}.get(name)))) for name, words in before.items()
+    }
     return _content(
         "main.cf",
         desired=desired,
@@ -241,11 +224,28 @@ def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
         relay_domains_type=f"{type}:" if is_indexed(desired.relay_domains) else "",
         compatibility_level=None if "compatibility_level" in further else _compatibility_level(postfix),
         matches_subdomains=_matches_subdomains(desired, postfix),
-        relay_rule=None if rule in further else f"{rule} = {OWN_RULE}",
+        relay_rule=f"{rule} = {OWN_RULE}" if own_rule and rule not in lists else None,
         bare_newline=None if "smtpd_forbid_bare_newline" in further else _bare_newline(postfix),
-        further=further,
+        features=[found for feature in desired.features.values() if (found := _block(feature, desired, place))],
+        restrictions=lists,
+        further={name: value for name, value in further.items() if name not in lists},
         kept={name: value for name, value in postfix.kept.items() if name not in further},
     )
+
+
+def _restrictions(desired: DesiredState, place: Place) -> dict[str, str]:
+    """Return what features put before everything else in restriction lists, by their parameters."""
+    found: dict[str, list[str]] = {}
+    for feature in desired.features.values():
+        for name, words in feature.restrictions(desired, place).items():
+            found.setdefault(name, []).extend(words)
+    return {name: ", ".join(words) for name, words in found.items()}
+
+
+def _block(feature: Feature, desired: DesiredState, place: Place) -> tuple[str, Mapping[str, str]] | None:
+    """Return what main.cf says of a feature: the comment and the parameters, None where it has none."""
+    parameters = feature.parameters(desired, place)
+    return (feature.comment, parameters) if parameters else None
 
 
 def _compatibility_level(postfix: HostPostfix) -> str | None:

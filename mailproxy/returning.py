@@ -6,6 +6,7 @@ from dataclasses import replace
 from mailproxy.changes import Change, difference
 from mailproxy.gates import gates
 from mailproxy.indexed import TABLE_TYPE, crossing
+from mailproxy.managed import BASIC_FILES, FILES, SECRETS, TABLES
 from mailproxy.meaning import lacks_relay_rule
 from mailproxy.model import Entries
 from mailproxy.notices import repairs_of, warnings_of_lock
@@ -13,7 +14,7 @@ from mailproxy.observed import ObservedState, Saved
 from mailproxy.order import bridged, renames
 from mailproxy.plan import FileChange, Plan, Query, Refusal, queries_of
 from mailproxy.probe import probes
-from mailproxy.render import FILES, TABLES, Content
+from mailproxy.render import Content
 from mailproxy.service import effective, served_anew, service, warnings_of_instance
 from mailproxy.syntax import alias_entries, main_cf_parameters, table_entries
 
@@ -31,7 +32,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         return Refusal(
             f"generation {saved.number} has no main.cf: nothing served there then; to end the service, stop Postfix"
         )
-    contents = {name: Content(name, saved.texts[name]) for name in FILES if name in saved.texts}
+    contents = {name: _content(name, saved) for name in FILES if name in saved.files}
     copies = tuple(name for name, file in saved.files.items() if observed.digest(name) != file.digest)
     files = tuple(_file_changes(contents, copies, saved.number, observed))
     parameters = main_cf_parameters(contents["main.cf"].text)
@@ -63,13 +64,17 @@ def returned(observed: ObservedState) -> Plan | Refusal:
             *_warnings(saved, holding, observed),
             *warnings_of_instance(action, holding, observed),
         ),
-        base={name: observed.digest(name) for name in (*FILES, *observed.live)},
+        base={name: observed.digest(name) for name in (*contents, *observed.live)},
         loaded=saved.manifest.loaded if saved.manifest else {TABLE_TYPE: _table_type(observed)},
         probes=replace(probes(found, holding, observed.journal is not None), serves=action.leaves_running),
         generation=saved.number,
         copies=copies,
         is_by_hand=saved.manifest is None,
     )
+
+
+def _content(name: str, saved: Saved) -> Content:
+    return Content(name, saved.texts.get(name, ""), saved.files[name].digest if name in SECRETS else "")
 
 
 def _caused(change: Change) -> Change:
@@ -110,11 +115,11 @@ def _table_type_of(saved: Saved) -> str:
 
 def _queries(contents: Mapping[str, Content], saved: Saved, observed: ObservedState) -> Iterator[Query]:
     """Yield questions to the tables of a managed generation; what others use is known to them alone."""
-    if saved.manifest is None or not set(TABLES) <= set(contents):
+    if saved.manifest is None or not set(BASIC_FILES) <= set(contents):
         return
     table_type = _table_type_of(saved)
     for table in TABLES:
-        if not any(name.startswith(f"{table}.") for name in saved.files):
+        if table in SECRETS or not any(name.startswith(f"{table}.") for name in saved.files):
             continue
         parse = alias_entries if table == "aliases" else table_entries
         entries = parse(contents[table].text)

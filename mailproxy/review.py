@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 
 from mailproxy.changes import Cause, Change, files_of, hidden
 from mailproxy.gates import GateName
+from mailproxy.managed import FEATURE_FILES, SECRETS
 from mailproxy.observed import Unread
 from mailproxy.plan import EDITED, FileChange, Plan, Refusal
 from mailproxy.render import Content
@@ -136,6 +137,8 @@ def review(
 def file_lines(change: FileChange) -> tuple[str, ...]:
     """Return the unified diff of a file, secrets hidden, or a line that says why there is none."""
     name = change.desired.name
+    if name in SECRETS:
+        return ("changed, not shown",)
     before = without_secrets(change.observed.text) if change.observed else ""
     after = without_secrets(change.desired.text)
     if before == after and change.observed and change.observed.text != change.desired.text:
@@ -193,7 +196,7 @@ def _findings(outcome: Outcome) -> Iterator[Finding]:
     for change in outcome.files:
         if change.observed is not None and change.observed.text == change.desired.text:
             yield Finding("repair", f"{change.desired.name}: {change.reason}", ())
-        elif change.observed is None and outcome.is_managed:
+        elif change.observed is None and outcome.is_managed and change.desired.name not in FEATURE_FILES:
             yield Finding("repair", f"{change.desired.name} is absent and made anew", ())
     if not outcome.is_managed:
         yield Finding("effect", "take over main.cf and what it names: comments and layout go; kept as generation 0", ())

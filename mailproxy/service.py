@@ -4,17 +4,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mailproxy.host_postfix import HostPostfix
+from mailproxy.managed import READ_ONCE
 from mailproxy.observed import BEFORE_MAIN_CF, ObservedState
-from mailproxy.render import Content, HostPostfix
+from mailproxy.render import Content
 from mailproxy.syntax import main_cf_parameters
 
 Action = Literal["none", "reload", "restart", "start", "stop"]
 
-# Files that a process of Postfix reads once in its life, so that only a reload makes them known (DATABASE_README).
-# relaydomains also where it is an indexed table, which processes notice by themselves, but not at once: each
-# trivial-rewrite looks every 10 s (trivial-rewrite.c, check_table_stats). Until all have, the queue manager might ask
-# one for the route of a domain that another one had smtpd accept, and the mail would bounce.
-READ_ONCE = ("main.cf", "mynetworks", "relaydomains")
 # Parameters that a reload does not apply (postconf(5): "stop and start").
 RESTART_PARAMETERS = ("inet_interfaces", "inet_protocols")
 

@@ -5,11 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mailproxy.digest import digest, fingerprint
+from mailproxy.host_postfix import HostPostfix
 from mailproxy.indexed import TABLE_TYPE
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
 from mailproxy.plan import planned
-from mailproxy.render import Content, HostPostfix, is_indexed, rendered
+from mailproxy.render import Content, is_indexed, rendered
 from mailproxy.review import Review, review
 from mailproxy.rollout import Rollout, waves
 from mailproxy.service import RESTART_PARAMETERS

@@ -19,7 +19,8 @@ from lab.outcome import comparison, entries
 from lab.playbook import as_yaml
 from lab.process_tree import proportional_kib
 from lab.trial import NEXT_HOP, ROOT, declaration
-from mailproxy.render import FILES, rendered
+from mailproxy.managed import BASIC_FILES
+from mailproxy.render import rendered
 from tests.states import desired, postfix
 
 ANSIBLE = "Ansible, pipelining, 20 forks"
@@ -132,7 +133,7 @@ def test_tools_that_led_to_other_configurations_are_named_with_the_lines() -> No
 def from_templates(folder: str, variables: Mapping[str, object], **options: bool) -> dict[str, str]:
     loader = FileSystemLoader(ROOT / "lab" / folder / "templates")
     templates = Environment(loader=loader, undefined=StrictUndefined, **options)  # type: ignore[arg-type]
-    return {name: templates.get_template(f"{name}.j2").render(variables) for name in FILES}
+    return {name: templates.get_template(f"{name}.j2").render(variables) for name in BASIC_FILES}
 
 
 def test_all_that_are_compared_deploy_the_same() -> None:

@@ -139,7 +139,9 @@ def test_what_may_open_a_relay_and_what_changes_nothing_are_warned_of() -> None:
 
 def refused(main_cf: dict[str, Any], version: tuple[int, int], *lacking: str) -> str:
     state = desired(main_cf=main_cf)
-    host = dataclasses.replace(observed(state), postfix=postfix(version), lacking=frozenset(lacking))
+    host = dataclasses.replace(
+        observed(state), postfix=dataclasses.replace(postfix(version), lacking=frozenset(lacking))
+    )
     plan = planned(state, host)
     assert isinstance(plan, (Refusal, Plan))
     return plan.reason if isinstance(plan, Refusal) else ""

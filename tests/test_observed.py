@@ -46,7 +46,7 @@ def test_the_records_are_read() -> None:
     assert dict(host.postfix.kept) == {"queue_directory": "/srv/queue", "mail_owner": "_postfix"}
     assert host.texts["main.cf"] == "# a comment\nqueue_directory = /srv/queue\n\nmyhostname = a\n"
     assert host.texts["mynetworks"] == "12\\xe9\n"
-    assert not host.live["aliases.db"].is_ours_alone
+    assert not host.live["aliases.db"].is_ours_alone("aliases.db")
     assert host.digest("transport") is None
     assert host.manifest is not None
     assert host.manifest.loaded == {"inet_interfaces": "10.1.0.1, 127.0.0.1", "mail_owner": "_postfix"}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mailproxy.render import FILES, INDEXED_FROM, rendered
+from mailproxy.managed import BASIC_FILES
+from mailproxy.render import INDEXED_FROM, rendered
 from tests.states import desired, postfix
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,7 +26,7 @@ POSTFIXES = {
 def test_the_guides_proxy_is_rendered_as_the_golden_tree_of_each_postfix(tree: str) -> None:
     state = desired(mynetworks=["127.0.0.0/8", "10.1.0.2/32"], main_cf={"maillog_file": "/var/log/mail.log"})
     contents = rendered(state, POSTFIXES[tree])
-    for name in FILES:
+    for name in BASIC_FILES:
         assert contents[name].text == (GOLDEN / "postfix" / tree / name).read_text(), name
 
 

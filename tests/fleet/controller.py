@@ -14,8 +14,8 @@ from typing import Any
 
 from lab.fleet import Fleet
 from lab.hosts import Host, controller_pid
+from mailproxy.managed import FILES
 from mailproxy.program import kept_name
-from mailproxy.render import FILES
 from tests.fleet.forks import Process, start
 
 REPOSITORY = Path(__file__).parent.parent.parent

@@ -15,7 +15,7 @@ import pytest
 from lab.fleet import Fleet
 from lab.hosts import Host
 from lab.root import DEBIAN11, DEBIAN12, DEBIAN13
-from mailproxy.render import FILES
+from mailproxy.managed import FILES
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import (
     ANOTHER_MAIN_CF,

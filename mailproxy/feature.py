@@ -1,0 +1,80 @@
+"""What a key of group_data beyond the guide's proxy adds to a host: files, parameters, restrictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from mailproxy.entries import Entries
+from mailproxy.host_postfix import HostPostfix
+from mailproxy.problem import Problem
+
+if TYPE_CHECKING:
+    from mailproxy.model import DesiredState
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where files stand on a host, and the type of its indexed tables."""
+
+    postfix: HostPostfix
+    type: str
+
+    def file(self, name: str) -> str:
+        """Return the path of a managed file."""
+        return f"{self.postfix.config_directory}/{name}"
+
+    def table(self, name: str) -> str:
+        """Return an indexed table as main.cf names it."""
+        return f"{self.type}:{self.file(name)}"
+
+
+class Feature(BaseModel):
+    """The value of such a key, as group_data has it. One that was not declared adds nothing anywhere.
+
+    It is all that is known of the key: model, check, rendering, plan and review ask every feature the same questions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # What main.cf says above its parameters.
+    comment: ClassVar[str] = ""
+
+    def problems(self, desired: DesiredState) -> Iterator[Problem]:
+        """Yield what stops a rollout, and no field can tell by itself."""
+        yield from ()
+
+    def warnings(self, desired: DesiredState) -> Iterator[Problem]:
+        """Yield what may not be meant and stops nothing."""
+        yield from ()
+
+    def refusal(self, desired: DesiredState, postfix: HostPostfix) -> str:
+        """Return why a host's Postfix cannot do it, '' where it can."""
+        return ""
+
+    def own_parameters(self) -> Sequence[str]:
+        """Return the names of all parameters that it may set, on any host: main_cf cannot declare these as well."""
+        return ()
+
+    def parameters(self, desired: DesiredState, place: Place) -> Mapping[str, str]:
+        """Return what it sets in main.cf, but the restriction lists."""
+        return {}
+
+    def restrictions(self, desired: DesiredState, place: Place) -> Mapping[str, Sequence[str]]:
+        """Return what it puts before everything else in restriction lists, by their parameters.
+
+        Only what refuses or goes on may stand before the relay rule, which is in smtpd_recipient_restrictions of
+        Postfix before 2.10: what may answer OK has to be in another list.
+        """
+        return {}
+
+    def tables(self, desired: DesiredState) -> Mapping[str, Entries]:
+        """Return the entries of its indexed tables, by the names of their sources."""
+        return {}
+
+    def texts(self, desired: DesiredState, place: Place) -> Mapping[str, str]:
+        """Return the texts of its other files, by name."""
+        return {}
