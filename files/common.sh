@@ -24,8 +24,8 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases main.cf mynetworks relaydomains relayrecipients transport'
-    TABLES='aliases relaydomains relayrecipients transport'
+    FILES='aliases main.cf mynetworks relaydomains relayrecipients transport verifydomains'
+    TABLES='aliases relaydomains relayrecipients transport verifydomains'
     SECRETS=''
 }
 PRIVATE=.mailproxy

@@ -1,6 +1,7 @@
 """What a plan changes in the language of domains, and whose doing each change is."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -31,9 +32,10 @@ SUBDOMAINS = "relay_subdomains"
 _UNKNOWN = "by hand, or declared: what was loaded is not known"
 # Stands for a value that nobody may see.
 SECRET = "<secret>"
+_NAMED = 3
 # The files that a subject is said in.
 _FILES_OF: Mapping[Subject, tuple[str, ...]] = {
-    "domain": ("main.cf", "relaydomains", "transport"),
+    "domain": ("main.cf", "relaydomains", "transport", "relayrecipients"),
     "network": ("main.cf", "mynetworks"),
     "alias": ("main.cf", "aliases"),
     "parameter": ("main.cf",),
@@ -66,16 +68,16 @@ class Change:
             by = " (by hand)" if self.cause == "by hand" else ""
             what = MANAGED[self.file].entry if self.file else self.key
             return f"{self.sign} {what}: changed, not shown{by}"
-        arrow = {"domain": " -> ", "network": "", "alias": ": ", "parameter": " = ", "entry": " "}[self.subject]
+        arrow = {"domain": " -> ", "network": "", "alias": ": ", "parameter": " = ", "entry": ": "}[self.subject]
         word = MANAGED[self.file].entry if self.file else self.subject
         name = self.key if self.subject in ("domain", "parameter") else f"{word} {self.key}"
         if self.sign == "~":
             text = f"~ {name}: {self.before or '(empty)'} -> {self.after or '(empty)'}"
         elif self.sign == "+":
-            text = f"+ {name}{arrow}{self.after}".rstrip()
+            text = f"+ {name}" + (f"{arrow}{self.after}".rstrip() if self.after else "")
         else:
             shows_value = self.subject in ("alias", "parameter", "entry") or not is_accepted(self.before or "")
-            text = f"- {name}" + (f"{arrow}{self.before}".rstrip() if shows_value else "")
+            text = f"- {name}" + (f"{arrow}{self.before}".rstrip() if self.before and shows_value else "")
         return f"{text} ({self.note})" if self.note else text
 
 
@@ -189,8 +191,40 @@ def _differences(live: Meaning, wanted: Meaning, cause: Cause, foreign: Foreign 
 
 @lru_cache(maxsize=1024)
 def _changes(subject: Subject, before: Entries, after: Entries, cause: Cause, file: str = "") -> tuple[Change, ...]:
+    if file and MANAGED[file].is_by_domain:
+        return tuple(_changes_by_domain(before, after, cause, file))
     keys = differing(before, after)
     return tuple(Change(subject, key, before.get(key), after.get(key), cause, file=file) for key in keys)
+
+
+def _changes_by_domain(before: Entries, after: Entries, cause: Cause, file: str) -> Iterator[Change]:
+    """Yield the changes of a table of addresses, one a domain; what it says of a whole domain is no address of it."""
+    differs: dict[str, list[str]] = {}
+    for key in differing(before, after):
+        local, _, domain = key.rpartition("@")
+        if local:
+            differs.setdefault(domain, []).append(local)
+    counts = _addresses_by_domain(before), _addresses_by_domain(after)
+    for domain, locals_ in differs.items():
+        old, new = (count.get(domain) for count in counts)
+        added = [local for local in locals_ if f"{local}@{domain}" in after]
+        removed = [local for local in locals_ if local not in set(added)]
+        which = "; ".join(f"{sign} {_some(names)}" for sign, names in (("+", added), ("-", removed)) if names)
+        is_whole = None in (old, new)
+        yield Change("entry", domain, old, new if is_whole else f"{new} ({which})", cause, file=file)
+
+
+@lru_cache(maxsize=64)
+def _addresses_by_domain(entries: Entries) -> Mapping[str, str]:
+    """Return how many addresses of each domain a table has, in words."""
+    parts = (key.rpartition("@") for key in entries)
+    counts = Counter(domain for local, _, domain in parts if local)
+    return {domain: f"{count} address{'' if count == 1 else 'es'}" for domain, count in counts.items()}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def _changes_of_secrets(
@@ -226,7 +260,10 @@ def _with_cause(change: Change, drifted: set[str], unknown: set[str], loaded: Me
         return change
     if not unknown.isdisjoint(files_of(change)):
         return replace(change, cause="by hand", note=_UNKNOWN)
-    base = loaded.subdomains if change.key == SUBDOMAINS else loaded.of(change.subject, change.file).get(change.key)
+    said: Mapping[str, str] = loaded.of(change.subject, change.file)
+    if change.file and MANAGED[change.file].is_by_domain:
+        said = _addresses_by_domain(loaded.of(change.subject, change.file))
+    base = loaded.subdomains if change.key == SUBDOMAINS else said.get(change.key)
     if base == change.before:
         return change
     if base is None:

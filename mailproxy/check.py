@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from mailproxy.aliases import accounts, problems_of_aliases, warnings_of_aliases
 from mailproxy.domains import own_names, problems_of_domains
-from mailproxy.feature import Feature
+from mailproxy.feature import VALUE, Feature
 from mailproxy.fleet_check import Fleet, Member, loops
 from mailproxy.main_cf import problems_of_parameters, warnings_of_parameters
 from mailproxy.model import DesiredState
@@ -164,7 +164,7 @@ def _without(value: Mapping[Any, Any], names: Container[Any]) -> dict[Any, Any]:
 
 def _problem(item: dict[str, Any]) -> Problem:
     """Turn an error of pydantic (its dict: loc, msg, type, input) into ours."""
-    location = [part for part in item["loc"] if part != "[key]"]
+    location = [part for part in item["loc"] if part not in ("[key]", VALUE)]
     key = "".join(f"[{part!r}]" if index else str(part) for index, part in enumerate(location))
     reason = (
         str(item["msg"])

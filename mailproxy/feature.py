@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from mailproxy.model import DesiredState
 
 
+# The field of a key whose value is not made of fields, which no problem is to name.
+VALUE = "[value]"
+
+
 @dataclass(frozen=True)
 class Place:
     """Where files stand on a host, and the type of its indexed tables."""

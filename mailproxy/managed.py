@@ -7,13 +7,16 @@ from dataclasses import dataclass
 class ManagedFile:
     """A file by its name: the source of an indexed table or text that Postfix reads as it is; a secret is never shown.
 
-    A feature's is there only where group_data asks for it; entry is what a review calls one of its lines.
+    A feature's is there only where group_data asks for it; entry is what a review calls one of its lines, or all
+    addresses of a domain together. is_bare tells that what its entries say besides their keys is always the same.
     """
 
     name: str
     is_table: bool = False
     is_secret: bool = False
     entry: str = ""
+    is_by_domain: bool = False
+    is_bare: bool = False
 
 
 # Of the guide's proxy: they are on every host. relaydomains is indexed only from INDEXED_FROM domains on (render.py).
@@ -25,7 +28,10 @@ BASIC = (
     ManagedFile("transport", is_table=True),
 )
 # Of the further keys of group_data.
-OF_FEATURES = (ManagedFile("relayrecipients", is_table=True, entry="recipient"),)
+OF_FEATURES = (
+    ManagedFile("relayrecipients", is_table=True, entry="recipients of", is_by_domain=True),
+    ManagedFile("verifydomains", is_table=True, entry="verify recipients of", is_bare=True),
+)
 MANAGED = {file.name: file for file in (*BASIC, *OF_FEATURES)}
 
 FILES = tuple(MANAGED)

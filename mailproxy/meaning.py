@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Literal
 
-from mailproxy.managed import FEATURE_FILES, FILES, SECRETS, TABLES
+from mailproxy.managed import FEATURE_FILES, FILES, MANAGED, SECRETS, TABLES
 from mailproxy.model import Entries
 from mailproxy.networks import network
 from mailproxy.observed import Foreign
@@ -112,6 +112,8 @@ def _entries(name: str, text: str) -> Entries:
     """Return what stands in a file of a feature; of a secret nothing is known."""
     if name in SECRETS:
         return NOTHING
+    if MANAGED[name].is_bare:
+        return _lines("\n".join(table_keys(text)))
     return table_entries(text) if name in TABLES else _lines(text)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -12,8 +11,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetPydanticSchema,
-    ValidationError,
     WrapValidator,
 )
 
@@ -21,9 +18,11 @@ from mailproxy.aliases import alias_name, alias_targets, joined
 from mailproxy.entries import Entries as Entries
 from mailproxy.entries import differing as differing
 from mailproxy.feature import Feature
-from mailproxy.names import domain_name, named_twice, qualified_name, relay_domain, single_line
+from mailproxy.mappings import mapping, once_per_content
+from mailproxy.names import domain_name, qualified_name, relay_domain, single_line
 from mailproxy.networks import network
 from mailproxy.next_hops import next_hop
+from mailproxy.relay_recipients import RelayRecipients
 from mailproxy.rollout import Rollout
 
 DatabaseType = Literal["hash", "btree", "lmdb", "cdb", "dbm"]
@@ -50,66 +49,26 @@ def _parameter_text(value: Any) -> Any:
     return value
 
 
-def _once_per_content() -> Callable[[Any, Callable[[Any], Entries]], Entries]:
-    """Make a validator that works on each distinct content once and then returns the same object, or error, for it."""
-    known: list[tuple[Any, Entries | ValidationError]] = []
-
-    def validate(raw: Any, handler: Callable[[Any], Entries]) -> Entries:
-        if isinstance(raw, Entries):
-            return raw
-        found = next((result for seen, result in known if seen is raw or seen == raw), None)
-        if found is None:
-            try:
-                found = handler(raw)
-            except ValidationError as error:
-                found = error
-            known.append((raw, found))
-        if isinstance(found, ValidationError):
-            raise found
-        return found
-
-    return validate
-
-
-def _as_is(raw: Any, handler: Callable[[Any], Entries]) -> Entries:
-    return raw if isinstance(raw, Entries) else handler(raw)
-
-
-def _distinct(raw: Any) -> Any:
-    """Refuse names that are one and the same to Postfix."""
-    if isinstance(raw, dict) and all(isinstance(key, str) for key in raw):
-        for given, first in named_twice(raw).items():
-            raise ValueError(f"names one twice, as {first!r} and as {given!r}; expected it once")
-    return raw
-
-
 Domain = Annotated[str, AfterValidator(domain_name)]
 RelayDomain = Annotated[str, AfterValidator(relay_domain)]
 FullName = Annotated[str, AfterValidator(qualified_name)]
 Network = Annotated[str, AfterValidator(network)]
 
 
-def _mapping(name: Any, value: Any, validator: Any = None) -> GetPydanticSchema:
-    """Make Entries a field of pydantic: a dict of annotated names and values, checked entry by entry."""
-    shape = Annotated[dict[name, value], BeforeValidator(_distinct), AfterValidator(Entries)]
-    whole = Annotated[shape, validator or WrapValidator(_as_is)]
-    return GetPydanticSchema(lambda _source, handler: handler(whole))
-
-
-# The one mapping that is large: it is worth the memory of what was seen.
+# One that is large: it is worth the memory of what was seen.
 RelayDomains = Annotated[
-    Entries, _mapping(RelayDomain, Annotated[str, AfterValidator(next_hop)], WrapValidator(_once_per_content()))
+    Entries, mapping(RelayDomain, Annotated[str, AfterValidator(next_hop)], WrapValidator(once_per_content()))
 ]
 Aliases = Annotated[
     Entries,
-    _mapping(
+    mapping(
         Annotated[str, AfterValidator(alias_name)],
         Annotated[str, BeforeValidator(joined), AfterValidator(alias_targets)],
     ),
 ]
 Parameters = Annotated[
     Entries,
-    _mapping(
+    mapping(
         Annotated[str, AfterValidator(parameter_name)],
         Annotated[str, BeforeValidator(_parameter_text), AfterValidator(single_line)],
     ),
@@ -132,6 +91,7 @@ class DesiredState(BaseModel):
     database_type: DatabaseType | None = None
     relay_subdomains: Annotated[bool, Field(strict=True)] = False
     rollout: Rollout | None = None
+    relay_recipients: RelayRecipients = RelayRecipients()
 
     @cached_property
     def features(self) -> dict[str, Feature]:

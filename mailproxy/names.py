@@ -1,5 +1,6 @@
 """Names as Postfix and the DNS read them: text of group_data -> one spelling, or why not."""
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -72,6 +73,11 @@ def named_twice(names: Iterable[str]) -> dict[str, str]:
     """Return the names that are another one in another spelling, with that one: which of their values should hold?"""
     first: dict[str, str] = {}
     return {name: same for name in names if (same := first.setdefault(folded(name), name)) != name}
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Return the name that a misspelled one was meant to be, '' where none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.85)), "")
 
 
 def is_public_suffix(name: str) -> bool:

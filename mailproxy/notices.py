@@ -7,6 +7,7 @@ from mailproxy.check import local_accounts
 from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState
 from mailproxy.observed import ObservedState
+from mailproxy.relay_recipients import warning_of_any
 from mailproxy.render import left_out
 from mailproxy.service import is_applied
 
@@ -33,6 +34,8 @@ def warnings_of_host(desired: DesiredState, observed: ObservedState) -> Iterator
     for user in sorted(observed.missing_users):
         names = leading.get(user, [])
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
+    if taken := warning_of_any(desired.relay_recipients, desired.relay_domains):
+        yield taken
     yield from warnings_of_lock(observed)
 
 

@@ -14,17 +14,20 @@ from typing import Literal
 from mailproxy.changes import Difference
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
-from mailproxy.meaning import ROUTED, is_accepted
+from mailproxy.meaning import ROUTED, Meaning, is_accepted
 from mailproxy.model import Entries, differing
 from mailproxy.next_hops import SMTP_CLIENTS
+from mailproxy.relay_recipients import LISTED, VERIFIED
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-Kind = Literal["greeting", "silence", "starttls", "sender", "accepted", "refused", "end"]
+Kind = Literal["greeting", "silence", "starttls", "sender", "accepted", "unknown", "refused", "end"]
 
 # A domain that nobody can have (RFC 6761): a proxy that takes mail for it relays for everybody.
 FOREIGN = "mailproxy-probe.invalid"
 # Every domain has this recipient (RFC 5321, 4.5.1).
 RECIPIENT = "postmaster"
+# Nobody is called that.
+MADE_UP = "mailproxy-probe-nobody"
 # How many domains are asked for that do not change.
 SAMPLE = 5
 # How many of those that change: for all of them the tables themselves are asked (files/activate.sh, check_tables).
@@ -38,12 +41,17 @@ _TLS_ON = {"may", "encrypt"}
 class Probes:
     """What a host is asked: relay domains that it must accept, domains that it must refuse, whether it offers STARTTLS.
 
+    known are recipients to ask for in place of postmaster, by domain, unknown the domains where somebody made up must
+    be refused; of those verified the next hop decides who that is.
     networks are those it trusts, hops the next hops that it must reach. interface is the first address, or name, that
     its inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer.
     """
 
     accepted: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    known: Entries = field(default_factory=lambda: Entries({}))
+    unknown: tuple[str, ...] = ()
+    verified: frozenset[str] = frozenset()
     starttls: bool = False
     networks: Entries = field(default_factory=lambda: Entries({}))
     hops: tuple[str, ...] = ()
@@ -55,14 +63,15 @@ class Probes:
 class Reply:
     """What a host answered to one step of an SMTP dialogue; code 0 is none at all, and text then says why.
 
-    domain is the recipient's where the step was a recipient; the end is one that came too early, and silence a
-    connection that is taken and not greeted.
+    domain and local are the recipient's where the step was a recipient; the end is one that came too early, and
+    silence a connection that is taken and not greeted.
     """
 
     kind: Kind
     code: int
     text: str
     domain: str = ""
+    local: str = RECIPIENT
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     with_parents = found.wanted.subdomains == ROUTED
     domains = _of_domains(found.live.domains, found.wanted.domains, is_unproven, with_parents)
     return replace(
-        domains,
+        _with_recipients(domains, found.wanted),
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
         interface=next(iter(interfaces(parameters)), ""),
@@ -103,14 +112,41 @@ def _of_domains(live: Entries, wanted: Entries, is_unproven: bool, with_parents:
     )
 
 
+def _with_recipients(asked: Probes, wanted: Meaning) -> Probes:
+    """Return what is asked with recipients that are known there, and with somebody made up, in some of the domains."""
+    verified = wanted.of("entry", VERIFIED)
+    # smtpd waits for the next hop with each answer.
+    waiting = [domain for domain in asked.accepted if domain in verified][:SAMPLE]
+    accepted = [domain for domain in asked.accepted if domain not in verified or domain in waiting]
+    known = {domain: local for domain, local in _one_of_each(wanted.of("entry", LISTED)).items() if domain in accepted}
+    strict = [domain for domain in accepted if domain in known or domain in verified]
+    return replace(
+        asked,
+        accepted=tuple(accepted),
+        known=Entries(known),
+        unknown=tuple(_spread(strict, SAMPLE)),
+        verified=frozenset(waiting),
+    )
+
+
+@lru_cache(maxsize=64)
+def _one_of_each(addresses: Entries) -> dict[str, str]:
+    """Return a local part of each domain."""
+    found: dict[str, str] = {}
+    for address in addresses:
+        local, _, domain = address.rpartition("@")
+        if local:
+            found.setdefault(domain, local)
+    return found
+
+
 def all_probes(found: Difference, parameters: Mapping[str, str], most: int | None) -> Probes:
     """Return what proves a host as it is: the same for so many domains, or all where that is None."""
     domains = [domain for domain, hop in found.wanted.domains.items() if is_accepted(hop)]
     asked = domains if most is None else _spread(domains, most)
     hops = next_hops(found.wanted.domains[domain] for domain in domains)
-    return Probes(
-        accepted=tuple(asked),
-        refused=(FOREIGN,),
+    return replace(
+        _with_recipients(Probes(tuple(asked), (FOREIGN,)), found.wanted),
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
         hops=hops,
@@ -166,14 +202,14 @@ def _by_verdict(
 ) -> dict[Verdict, list[str]]:
     found: dict[Verdict, list[str]] = {}
     for reply in replies:
-        judged, text = _judged(reply, is_trusted, was_reachable)
+        judged, text = _judged(asked, reply, is_trusted, was_reachable)
         # Several sessions may say the same.
         if text and text not in found.setdefault(judged, []):
             found[judged].append(text)
     return found
 
 
-def _judged(reply: Reply, is_trusted: bool, was_reachable: bool) -> tuple[Verdict, str]:
+def _judged(asked: Probes, reply: Reply, is_trusted: bool, was_reachable: bool) -> tuple[Verdict, str]:
     said = f"{reply.code} {reply.text}" if reply.code else reply.text
     if reply.kind == "greeting":
         return _judged_greeting(reply, said, was_reachable)
@@ -188,10 +224,25 @@ def _judged(reply: Reply, is_trusted: bool, was_reachable: bool) -> tuple[Verdic
     if reply.kind == "accepted":
         if reply.code // 100 == 2:
             return "pass", ""
-        if _is_unknown_recipient(reply):
+        if _is_unknown_recipient(reply) and reply.domain not in asked.known:
             return "pass", f"{RECIPIENT}@{reply.domain} is not known there, and has to be (RFC 5321): {said}"
-        return _of_refusal(reply), f"{RECIPIENT}@{reply.domain} is refused: {said}; expected 250"
+        if _is_unverified(reply):
+            return "pass", f"{reply.local}@{reply.domain} is put off, as its next hop does not answer: {said}"
+        return _of_refusal(reply), f"{reply.local}@{reply.domain} is refused: {said}; expected 250"
+    if reply.kind == "unknown":
+        return _judged_unknown(reply, said, reply.domain in asked.verified)
     return _judged_foreign(reply, said, is_trusted)
+
+
+def _judged_unknown(reply: Reply, said: str, is_verified: bool) -> tuple[Verdict, str]:
+    name = f"{reply.local}@{reply.domain}"
+    if reply.code // 100 == 5 or _is_unverified(reply):
+        return "pass", ""
+    if reply.code // 100 == 2 and is_verified:
+        return "pass", f"{name}, whom nobody is, is accepted: the next hop of {reply.domain} takes any recipient"
+    if reply.code // 100 == 2:
+        return "fail", f"{name}, who is on no list, is accepted: {said}; expected 550"
+    return _of_refusal(reply), f"{name}, who is on no list, is deferred: {said}; expected 550"
 
 
 def _judged_greeting(reply: Reply, said: str, was_reachable: bool) -> tuple[Verdict, str]:
@@ -238,6 +289,11 @@ def _of_refusal(reply: Reply) -> Verdict:
 def _is_unknown_recipient(reply: Reply) -> bool:
     """Whether a domain is relayed and this recipient of it is not known, by a list or by asking the next hop."""
     return reply.code // 100 == 5 and bool(re.search(r"relay recipient table|undeliverable address", reply.text))
+
+
+def _is_unverified(reply: Reply) -> bool:
+    """Whether the next hop was asked for a recipient, and has not answered (relay_recipients.py)."""
+    return reply.code // 100 == 4 and "unverified address" in reply.text
 
 
 def _is_relay_denied(reply: Reply) -> bool:

@@ -5,8 +5,9 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from mailproxy.probe import RECIPIENT, Kind, Probes, Reply
+from mailproxy.probe import MADE_UP, RECIPIENT, Kind, Probes, Reply
 
 PORT = 25
 TIMEOUT = 20  # seconds for a connection, and for each answer
@@ -37,20 +38,28 @@ def dialogue(address: str, asked: Probes) -> tuple[list[Reply], str]:
     """
     replies: list[Reply] = []
     client = ""
-    kinds: list[tuple[Kind, Sequence[str], int]] = [
-        ("accepted", asked.accepted, _RECIPIENTS_A_SESSION),
-        ("refused", asked.refused, _REFUSALS_A_SESSION),
-    ]
-    for kind, domains, size in kinds:
-        for start in range(0, len(domains), size):
+    taken = [Question("accepted", asked.known.get(domain, RECIPIENT), domain) for domain in asked.accepted]
+    unknown = [Question("unknown", MADE_UP, domain) for domain in asked.unknown]
+    refused = [*unknown, *(Question("refused", RECIPIENT, domain) for domain in asked.refused)]
+    for questions, size in ((taken, _RECIPIENTS_A_SESSION), (refused, _REFUSALS_A_SESSION)):
+        for start in range(0, len(questions), size):
             session = _Session(address, asked.starttls)
-            replies += session.run(kind, domains[start : start + size])
+            replies += session.run(questions[start : start + size])
             client = client or session.client
             if not session.is_alive:
                 return replies, client
             if not session.is_complete:
                 break
     return replies, client
+
+
+@dataclass(frozen=True)
+class Question:
+    """A recipient that a host is asked for, and as what its answer is to be judged."""
+
+    kind: Kind
+    local: str
+    domain: str
 
 
 class _Session:
@@ -63,16 +72,16 @@ class _Session:
         self.is_alive = False
         self.is_complete = False
 
-    def run(self, kind: Kind, domains: Sequence[str]) -> list[Reply]:
+    def run(self, questions: Sequence[Question]) -> list[Reply]:
         """Hold the dialogue; what ends it early is the last reply."""
         replies: list[Reply] = []
         stage: Kind = "greeting"
         try:
             with smtplib.SMTP(self.address, PORT, local_hostname="localhost", timeout=TIMEOUT) as smtp:
-                for reply in self._steps(smtp, kind, domains):
+                for reply in self._steps(smtp, questions):
                     replies.append(reply)
                     stage = reply.kind
-                    self.is_complete = reply.domain == domains[-1]
+                    self.is_complete = reply.domain == questions[-1].domain
                     if reply.code == _CLOSING or _refusals(replies) == _REFUSALS_A_SESSION:
                         break
             self.is_alive = True
@@ -95,7 +104,7 @@ class _Session:
                 return "silence"
         return "greeting"
 
-    def _steps(self, smtp: smtplib.SMTP, kind: Kind, domains: Sequence[str]) -> Iterator[Reply]:
+    def _steps(self, smtp: smtplib.SMTP, questions: Sequence[Question]) -> Iterator[Reply]:
         assert smtp.sock is not None
         self.client = smtp.sock.getsockname()[0]
         smtp.local_hostname = f"[IPv6:{self.client}]" if ":" in self.client else f"[{self.client}]"
@@ -108,11 +117,11 @@ class _Session:
             yield reply
             if reply.code != 220:
                 return
-        for start in range(0, len(domains), _RECIPIENTS_A_MESSAGE):
-            yield from _recipients(smtp, kind, domains[start : start + _RECIPIENTS_A_MESSAGE])
+        for start in range(0, len(questions), _RECIPIENTS_A_MESSAGE):
+            yield from _recipients(smtp, questions[start : start + _RECIPIENTS_A_MESSAGE])
 
 
-def _recipients(smtp: smtplib.SMTP, kind: Kind, domains: Sequence[str]) -> Iterator[Reply]:
+def _recipients(smtp: smtplib.SMTP, questions: Sequence[Question]) -> Iterator[Reply]:
     def begin() -> Reply:
         smtp.rset()
         return _reply("sender", lambda: smtp.docmd("MAIL FROM:<>"))
@@ -121,10 +130,10 @@ def _recipients(smtp: smtplib.SMTP, kind: Kind, domains: Sequence[str]) -> Itera
     yield started
     if started.code != 250:
         return
-    for domain in domains:
-        reply = _recipient(smtp, kind, domain)
+    for question in questions:
+        reply = _recipient(smtp, question)
         if reply.code == _TOO_MANY_RECIPIENTS and begin().code == 250:
-            reply = _recipient(smtp, kind, domain)
+            reply = _recipient(smtp, question)
         yield reply
 
 
@@ -132,8 +141,9 @@ def _refusals(replies: Sequence[Reply]) -> int:
     return sum(reply.code >= 400 for reply in replies)
 
 
-def _recipient(smtp: smtplib.SMTP, kind: Kind, domain: str) -> Reply:
-    return _reply(kind, lambda: smtp.docmd(f"RCPT TO:<{RECIPIENT}@{domain}>"), domain)
+def _recipient(smtp: smtplib.SMTP, question: Question) -> Reply:
+    reply = _reply(question.kind, lambda: smtp.docmd(f"RCPT TO:<{question.local}@{question.domain}>"), question.domain)
+    return replace(reply, local=question.local)
 
 
 def _starttls(smtp: smtplib.SMTP) -> Reply:

@@ -9,7 +9,7 @@ from mailproxy.host_postfix import HostPostfix
 from mailproxy.indexed import TABLE_TYPE
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
-from mailproxy.plan import planned
+from mailproxy.plan import Plan, planned
 from mailproxy.render import Content, is_indexed, rendered
 from mailproxy.review import Review, review
 from mailproxy.rollout import Rollout, waves
@@ -18,6 +18,9 @@ from mailproxy.service import RESTART_PARAMETERS
 GUIDE = {f"example.{suffix}": "smtp:[10.1.0.2]" for suffix in ("com", "net", "org")}
 TABLE_FILES = {"aliases.db": "a" * 64, "transport.db": "b" * 64}
 
+
+# What every review of domains whose recipients nobody knows warns of begins so.
+ANYBODY = "example.com, example.net, example.org take mail for anybody (relay_recipients): "
 
 # Parameters that matter to rendering and that not every version knows, each with the one that brought it (postconf(5)).
 SINCE = {"smtpd_relay_restrictions": (2, 10), "compatibility_level": (3, 0), "maillog_file": (3, 4)}
@@ -61,6 +64,11 @@ def observed(state: DesiredState, **changes: Any) -> ObservedState:
         manifest=Manifest(digests, {**dict.fromkeys(RESTART_PARAMETERS, "all"), TABLE_TYPE: "hash"}),
     )
     return dataclasses.replace(host, **changes)
+
+
+def other_warnings(plan: Plan) -> list[str]:
+    """Return what a plan of the guide's proxy warns of besides that."""
+    return [warning for warning in plan.warnings if not warning.startswith(ANYBODY)]
 
 
 def empty_host(**changes: Any) -> ObservedState:

@@ -240,7 +240,7 @@ def test_warnings_are_told_of_the_hosts_they_are_for_and_stop_nothing() -> None:
     plan = goal.plan("mx2.example.com", observed(state))
     assert isinstance(plan, Plan)
     assert plan.is_empty
-    assert plan.warnings == (warning,)
+    assert plan.warnings[-1] == warning
 
 
 def test_a_nearly_key_is_told_wherever_it_stands() -> None:

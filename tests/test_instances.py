@@ -16,7 +16,7 @@ from mailproxy.plan import Plan, planned
 from mailproxy.probe import Probes
 from mailproxy.render import rendered
 from mailproxy.returning import returned
-from tests.states import GUIDE, desired, observed
+from tests.states import GUIDE, desired, observed, other_warnings
 from tests.test_declaration import message
 from tests.test_observed import ANSWER
 from tests.test_returning import saved
@@ -172,11 +172,11 @@ def plan_of(host: ObservedState, **main_cf: Any) -> Plan:
 def test_a_disabled_instance_is_not_started_and_said_to_be_so() -> None:
     plan = plan_of(second(running=False, enabled="no"))
     assert (plan.service.action, plan.probes.serves) == ("none", False)
-    assert plan.warnings == ("this instance is disabled (multi_instance_enable = no) and is not started",)
+    assert other_warnings(plan) == ["this instance is disabled (multi_instance_enable = no) and is not started"]
     # Somebody started it all the same: that is theirs to end.
     plan = plan_of(second(running=True, enabled="no"))
     assert (plan.service.action, plan.probes.serves) == ("reload", True)
-    assert "runs all the same until this host starts anew" in plan.warnings[0]
+    assert "runs all the same until this host starts anew" in other_warnings(plan)[0]
 
 
 def test_an_instance_is_started_where_it_is_declared_to_be_enabled() -> None:
@@ -189,7 +189,7 @@ def test_an_instance_that_is_declared_to_be_disabled_is_stopped_with_approval() 
     plan = plan_of(second(running=True, enabled="yes"), multi_instance_enable=False)
     assert (plan.service.action, plan.probes.serves) == ("stop", False)
     assert [gate.name for gate in plan.gates] == ["restart"]
-    assert plan.warnings == ()
+    assert other_warnings(plan) == []
 
 
 def test_the_only_postfix_of_a_host_needs_no_enabling() -> None:
