@@ -131,7 +131,7 @@ def _checked_rest(declared: Mapping[str, Any], errors: list[dict[str, Any]]) -> 
 def _named_twice(item: dict[str, Any]) -> dict[str, str]:
     """Return the names of a mapping that an error of pydantic is about and that are one to Postfix, with the first."""
     given = item["input"]
-    if len(item["loc"]) > 1 or not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+    if len(_location(item)) > 1 or not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
         return {}
     return named_twice(given)
 
@@ -162,9 +162,14 @@ def _without(value: Mapping[Any, Any], names: Container[Any]) -> dict[Any, Any]:
     return {name: value[name] for name in value if name not in names}
 
 
+def _location(item: dict[str, Any]) -> list[str | int]:
+    """Return where in what somebody wrote an error of pydantic is."""
+    return [part for part in item["loc"] if part not in ("[key]", VALUE)]
+
+
 def _problem(item: dict[str, Any]) -> Problem:
     """Turn an error of pydantic (its dict: loc, msg, type, input) into ours."""
-    location = [part for part in item["loc"] if part not in ("[key]", VALUE)]
+    location = _location(item)
     key = "".join(f"[{part!r}]" if index else str(part) for index, part in enumerate(location))
     reason = (
         str(item["msg"])

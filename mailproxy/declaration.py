@@ -11,7 +11,7 @@ from pyinfra.api import Host, Inventory
 from pyinfra.api.arguments import all_argument_meta
 
 from mailproxy.check import checked, member
-from mailproxy.domain_file import relay_domains_of_file
+from mailproxy.domain_file import Placed, relay_domains_of_file
 from mailproxy.fleet_check import Fleet, Found, loops, nearly_a_group, same_addresses, same_names, unbracketed
 from mailproxy.group_data import KEYS, groups_of, literals, own_data, value_of
 from mailproxy.instances import DIRECTORY, Entry, collisions, plain_directory
@@ -19,6 +19,8 @@ from mailproxy.model import DesiredState
 from mailproxy.next_hops import spelled_host
 from mailproxy.places import Places, listed_twice, of_command_line
 from mailproxy.problem import Problem, shown
+from mailproxy.recipient_file import with_files
+from mailproxy.relay_recipients import KEY
 from mailproxy.rollout import Rollout, waves
 from mailproxy.secret import names_secret
 from mailproxy.stop import StopError
@@ -211,11 +213,16 @@ def source_of(host: Host, key: str) -> str:
 
 
 def _with_file(given: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Problem], ...]]:
-    """Return keys with the entries of a file of domains in its place, and what is wrong with that, by file and line."""
-    if not isinstance(given.get("relay_domains"), str):
-        return given, ()
-    entries, problems = relay_domains_of_file(given["relay_domains"])
-    return {**given, "relay_domains": entries}, problems
+    """Return keys with what files hold in their place, and what is wrong with these, by file and line."""
+    found = dict(given)
+    problems: list[Placed] = []
+    if isinstance(given.get("relay_domains"), str):
+        found["relay_domains"], wrong = relay_domains_of_file(given["relay_domains"])
+        problems += wrong
+    if KEY in given:
+        found[KEY], wrong = with_files(given[KEY])
+        problems += wrong
+    return found, tuple(problems)
 
 
 def _misspelled(host: Host) -> Iterator[Problem]:

@@ -57,8 +57,9 @@ class Places:
             if not given or not _is_value(given, value):
                 continue
             if isinstance(value, str) and entry:
-                # The value is the path of a file of domains.
-                yield f"{value}:{_line_of_domain(value, entry)}"
+                # The value is the path of a file of domains, or of addresses.
+                named = entry.partition("]")[0]
+                yield f"{value}:{_line_of_domain(value, named)}"
             yield f"{path}:{_line(given, entry)}"
         line = _line_of_group(self.inventory, group, name) if self.inventory else 0
         if line:
@@ -164,7 +165,11 @@ def _is_named(key: object, entry: str) -> bool:
 @cache
 def _lines_of_domains(path: str) -> dict[str, int]:
     lines = Path(path).read_text(encoding="utf-8").splitlines()
-    return {words[0]: number for number, line in enumerate(lines, start=1) if (words := line.split(maxsplit=1))}
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        for word in line.split(maxsplit=1)[:1]:
+            found.setdefault(word.rpartition("@")[2], number)
+    return found
 
 
 def _line_of_domain(path: str, entry: str) -> int:

@@ -37,9 +37,8 @@ _NAMED = 3
 # not know it is asked for again soon: a new mailbox is not to wait for days. smtpd waits for up to 5 s for an answer.
 _VERIFYING: Mapping[str, str] = {
     "unverified_recipient_reject_code": "550",
-    "unverified_recipient_reject_reason": "undeliverable address",
+    "unverified_recipient_reject_reason": "its mail server does not confirm it",
     "unverified_recipient_defer_code": "450",
-    "unverified_recipient_defer_reason": "unverified address, try again later",
     "address_verify_positive_expire_time": "7d",
     "address_verify_positive_refresh_time": "1d",
     "address_verify_negative_expire_time": "3h",
