@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from mailproxy.aliases import accounts, problems_of_aliases, warnings_of_aliases
 from mailproxy.domains import own_names, problems_of_domains
 from mailproxy.fleet_check import Fleet, Member, loops
+from mailproxy.limits import problems_of_limits, warnings_of_limits
 from mailproxy.main_cf import problems_of_parameters, warnings_of_parameters
 from mailproxy.model import DesiredState
 from mailproxy.names import folded, named_twice
@@ -57,6 +58,7 @@ def checked(declared: Mapping[str, Any]) -> Checked:
 def problems_of(desired: DesiredState) -> Iterator[Problem]:
     """Yield what no field can tell by itself."""
     yield from problems_of_parameters(desired)
+    yield from problems_of_limits(desired.limits, desired.main_cf)
     yield from problems_of_domains(desired)
     yield from problems_of_networks(desired.mynetworks)
     yield from problems_of_aliases(desired.aliases, desired.alias_programs, own_names(desired))
@@ -67,6 +69,7 @@ def warnings_of(desired: DesiredState) -> Iterator[Problem]:
     yield from warnings_of_networks(desired.mynetworks)
     yield from warnings_of_aliases(desired.aliases, desired.alias_programs)
     yield from warnings_of_parameters(desired)
+    yield from warnings_of_limits(desired.limits)
 
 
 def member(desired: DesiredState, *known_by: str) -> Member:

@@ -22,7 +22,8 @@ def expectation(desired: DesiredState, with_queue: bool = False) -> str:
     parameters that are declared, and whether the table types matter: the one that a Postfix prefers is one it has."""
     wanted = [f"want {name} {content.digest}" for name, content in rendered_without_host(desired).items()]
     accounts = [f"user {name}" for name in sorted(local_targets(desired) - {"root"})]
-    parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf)}
+    declared = {**desired.main_cf, **desired.limits.parameters}
+    parameters = {*TEMPLATE_PARAMETERS, *declared, *asked_parameters(declared)}
     asked = [f"ask {name}" for name in sorted(parameters)]
     declares_type = desired.database_type or "default_database_type" in desired.main_cf
     extra = ["types"] * bool(declares_type) + ["queue"] * with_queue

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from mailproxy.limits import PARAMETERS
 from mailproxy.model import DesiredState
 from mailproxy.parameters import Parameter, nearest, newest, parameter
 from mailproxy.problem import Problem, shown
@@ -66,10 +67,11 @@ def refusal(desired: DesiredState, postfix: HostPostfix, lacking: Collection[str
     version = ".".join(map(str, postfix.version))
     main_cf = parameters_on(postfix, desired.main_cf)
     reasons = []
-    for name in main_cf:
+    limits = {f"limits[{name!r}]": PARAMETERS[name] for name in desired.limits.declared}
+    for key, name in {**{f"main_cf[{name!r}]": name for name in main_cf}, **limits}.items():
         known = parameter(name)
         if known is not None and known.asked and set(known.asked) <= set(lacking):
-            reasons.append(f"main_cf[{name!r}]: its Postfix {version} does not know it, {_came_with(known.since)}")
+            reasons.append(f"{key}: its Postfix {version} does not know it, {_came_with(known.since)}")
     for name, word, since in unknown_restrictions(main_cf, postfix.version):
         reasons.append(f"main_cf[{name!r}]: its Postfix {version} does not know {word}, {_came_with(since)}")
     return "; ".join(reasons) or None

@@ -20,6 +20,7 @@ from pydantic import (
 from mailproxy.aliases import alias_name, alias_targets, joined
 from mailproxy.entries import Entries as Entries
 from mailproxy.entries import differing as differing
+from mailproxy.limits import Limits
 from mailproxy.names import domain_name, named_twice, qualified_name, relay_domain, single_line
 from mailproxy.networks import network
 from mailproxy.next_hops import next_hop
@@ -115,6 +116,10 @@ Parameters = Annotated[
 ]
 
 
+# Keys that stand for something that is done only where they are declared.
+_FEATURES = ("limits",)
+
+
 class DesiredState(BaseModel):
     """What one host is to be. The fields are the keys of group_data; docs/group_data.md describes them."""
 
@@ -131,12 +136,14 @@ class DesiredState(BaseModel):
     database_type: DatabaseType | None = None
     relay_subdomains: Annotated[bool, Field(strict=True)] = False
     rollout: Rollout | None = None
+    limits: Limits = Limits()
 
     @cached_property
     def digest(self) -> str:
         """The SHA-256 over what is declared, in hexadecimal: the same for the same declaration on any machine."""
-        # What is allowed in a declaration changes nothing on a host.
-        names = (name for name in type(self).model_fields if name != "alias_programs")
+        # What is allowed in a declaration changes nothing on a host, and a feature that nobody asked for nothing here.
+        asked = {name: getattr(self, name) != type(self).model_fields[name].default for name in _FEATURES}
+        names = (name for name in type(self).model_fields if name != "alias_programs" and asked.get(name, True))
         fields = ((name, getattr(self, name)) for name in names)
         parts = [f"{name}={value.digest if isinstance(value, Entries) else repr(value)}" for name, value in fields]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

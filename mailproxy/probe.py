@@ -6,6 +6,7 @@ of a host that defers whoever it does not know yet (greylisting), or that cannot
 
 import ipaddress
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -80,8 +81,11 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     """
     with_parents = found.wanted.subdomains == ROUTED
     domains = _of_domains(found.live.domains, found.wanted.domains, is_unproven, with_parents)
+    most = _most_of_each(parameters)
     return replace(
         domains,
+        accepted=domains.accepted[:most],
+        refused=(*domains.refused[:-1][:most], FOREIGN),
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
         interface=next(iter(interfaces(parameters)), ""),
@@ -106,7 +110,7 @@ def _of_domains(live: Entries, wanted: Entries, is_unproven: bool, with_parents:
 def all_probes(found: Difference, parameters: Mapping[str, str], most: int | None) -> Probes:
     """Return what proves a host as it is: the same for so many domains, or all where that is None."""
     domains = [domain for domain, hop in found.wanted.domains.items() if is_accepted(hop)]
-    asked = domains if most is None else _spread(domains, most)
+    asked = _spread(domains, min(len(domains) if most is None else most, _most_of_each(parameters)))
     hops = next_hops(found.wanted.domains[domain] for domain in domains)
     return Probes(
         accepted=tuple(asked),
@@ -255,6 +259,13 @@ def _is_trusted(client: str, networks: Entries) -> bool:
 def _is_covered(domain: str, wanted: Entries, with_parents: bool) -> bool:
     parents = [domain.split(".", count)[count] for count in range(1, domain.count(".") + 1)] if with_parents else []
     return any(name in wanted and is_accepted(wanted[name]) for name in (domain, *parents))
+
+
+def _most_of_each(parameters: Mapping[str, str]) -> int:
+    """Return how many domains of each kind may be asked for: a stranger may have so many recipients a minute."""
+    rate = parameters.get("smtpd_client_recipient_rate_limit", "0")
+    # Asked again, and after the bake time.
+    return max(1, int(rate) // 8) if rate.isascii() and rate.isdigit() and int(rate) else sys.maxsize
 
 
 def _offers_starttls(parameters: Mapping[str, str]) -> bool:

@@ -242,6 +242,7 @@ def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
         compatibility_level=None if "compatibility_level" in further else _compatibility_level(postfix),
         matches_subdomains=_matches_subdomains(desired, postfix),
         relay_rule=None if rule in further else f"{rule} = {OWN_RULE}",
+        limits=desired.limits.parameters,
         bare_newline=None if "smtpd_forbid_bare_newline" in further else _bare_newline(postfix),
         further=further,
         kept={name: value for name, value in postfix.kept.items() if name not in further},
