@@ -29,13 +29,19 @@ _LEAST_RECIPIENTS = 100
 _OF_A_ROLLOUT = 20
 # How long a sender goes on trying (RFC 5321, 4.5.4.1), in seconds.
 _LEAST_LIFETIME = 4 * 86400
+# The queue manager of Postfix ends at once with a longer lifetime, and postfix check lets it pass (qmgr.c: 8640000).
+_LONGEST = 100 * 86400
+# What an integer of Postfix holds.
+_MOST = 2**31 - 1
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def duration(value: str) -> str:
     """Return a time as Postfix writes it, or refuse it: without a unit it would be another one for each parameter."""
-    if not re.fullmatch(r"(0|[1-9][0-9]{0,5})[smhdw]", value):
+    if not re.fullmatch(r"(0|[1-9][0-9]{0,9})[smhdw]", value):
         raise ValueError("expected a time such as 5d: a number and s, m, h, d or w")
+    if seconds(value) > _LONGEST:
+        raise ValueError("expected at most 100d: Postfix does not start with more")
     return value
 
 
@@ -44,7 +50,14 @@ def seconds(value: str) -> int:
     return int(value[:-1]) * _SECONDS[value[-1]]
 
 
-Number = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+def number(value: int) -> int:
+    """Return how many of something are let through, or refuse it: to Postfix 0 is no limit, and not none at all."""
+    if not 1 <= value <= _MOST:
+        raise ValueError(f"expected 1 to {_MOST}; left out, it is as Postfix has it")
+    return value
+
+
+Number = Annotated[int, Field(strict=True), AfterValidator(number)]
 Duration = Annotated[str, AfterValidator(duration)]
 
 

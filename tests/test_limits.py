@@ -48,16 +48,21 @@ def problems(**keys: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
-        ({"connection": 20}, "limits['connection'] = 20: no such key"),
-        ({"connections": 0}, "limits['connections'] = 0: expected greater than or equal to 1"),
+        ({"connection": 20}, "limits['connection'] = 20: no such key; did you mean connections?"),
+        ({"tarpit": 20}, "limits['tarpit'] = 20: no such key; expected one of connections, connection_rate, "),
+        (
+            {"connections": 0},
+            "limits['connections'] = 0: expected 1 to 2147483647; left out, it is as Postfix has it",
+        ),
         ({"connections": "20"}, "limits['connections'] = '20': expected a valid integer"),
         ({"connections": True}, "limits['connections'] = True: expected a valid integer"),
-        ({"recipients": 2**31}, "limits['recipients'] = 2147483648: expected less than or equal to 2147483647"),
+        ({"recipients": 2**31}, "limits['recipients'] = 2147483648: expected 1 to 2147483647"),
         ({"queue_lifetime": 5}, "limits['queue_lifetime'] = 5: expected a valid string"),
         ({"queue_lifetime": "5"}, "limits['queue_lifetime'] = '5': expected a time such as 5d"),
         ({"queue_lifetime": "5 days"}, "limits['queue_lifetime'] = '5 days': expected a time such as 5d"),
+        ({"queue_lifetime": "101d"}, "limits['queue_lifetime'] = '101d': expected at most 100d"),
         ({"bounce_lifetime": "1d\nmynetworks = 0.0.0.0/0"}, "expected a time such as 5d"),
-        ("strict", "limits = 'strict': expected a valid dictionary or instance of Limits"),
+        ("strict", "limits = 'strict': expected a dict"),
     ],
 )
 def test_a_limit_that_cannot_be_is_refused_with_what_was_expected(limits: Any, expected: str) -> None:
