@@ -39,50 +39,55 @@ wrong_answers() {
         { key = $0; sub(/\t.*/, "", key); found[key] = substr($0, length(key) + 2) }'
 }
 
-# ask_hop DESTINATION - print "hop DESTINATION answers", "... silent REASON", or "... unasked REASON" where this host has
-# nothing to ask it with. Postfix's own client for trying out connections sends no mail; before 2.11 there is none.
+# ask_hop DESTINATION - print "hop DESTINATION answers", with the SIZE that it announces (RFC 1870) where that is a number,
+# "... silent REASON", or "... unasked REASON" where this host has nothing to ask it with. Postfix's own client for trying
+# out connections sends no mail; before 2.11 there is none.
 ask_hop() {
-    said='' place=${1#lmtp:} protocol=''
-    [ "$place" = "$1" ] || protocol=-S
+    place=${1#lmtp:} protocol='' greets=EHLO
+    [ "$place" = "$1" ] || protocol=-S greets=LHLO
     case $place in
-        unix:*) [ -S "${place#unix:}" ] || said="there is no socket ${place#unix:}" ;;
+        unix:*) if [ -S "${place#unix:}" ]; then said=answers; else said="silent there is no socket ${place#unix:}"; fi ;;
         *)
             if command -v posttls-finger >/dev/null; then
-                # Nothing is said of one that answers. The option is one word or none.
+                # The option is one word or none.
                 # shellcheck disable=SC2086
-                said=$(MAIL_CONFIG=$PWD posttls-finger $protocol -c -l none -t 5 -T 10 -- "$place" 2>&1)
-                # Its last line.
-                said=${said##*"
-"}
-                said=${said#posttls-finger: }
+                said=$(MAIL_CONFIG=$PWD posttls-finger $protocol -l none -t 5 -T 10 -- "$place" 2>&1 | what_was_said)
             else
-                ask_by_netcat "$place" || return 0
+                said=$(ask_by_netcat "$place" "$greets")
             fi
             ;;
     esac
-    if [ -z "$said" ]; then
-        printf 'hop %s answers\n' "$1"
-    else
-        printf 'hop %s silent %s\n' "$1" "$said"
-    fi
+    printf 'hop %s %s\n' "$1" "$said"
 }
 
-# ask_by_netcat DESTINATION - set $said; fail, having printed why, where that cannot be done.
+# what_was_said - print "answers" and the SIZE, or "silent REASON", for the replies of a server on standard input, and what
+# the client says besides. It goes on to the next address where one does not answer: that counts only when none does.
+what_was_said() {
+    awk '
+        { sub(/\r$/, ""); sub(/^posttls-finger: /, ""); sub(/^< /, "") }
+        /^> / || /^Connected to / { next }
+        /^250[- ]/ { answers = 1 }
+        toupper($0) ~ /^250[- ]SIZE [0-9]+ *$/ { size = $2 ~ /^[0-9]/ ? $2 : $3 }
+        /^[45][0-9][0-9][- ]/ && !refusal { refusal = $0 }
+        !/^[0-9][0-9][0-9][- ]/ && $0 != "" { said = $0 }
+        END {
+            if (answers) print size == "" ? "answers" : "answers " size
+            else print "silent " (said ? said : refusal ? refusal : "it did not greet")
+        }'
+}
+
+# ask_by_netcat DESTINATION EHLO|LHLO - print what ask_hop does, without "hop DESTINATION".
 ask_by_netcat() {
     address=${1#\[} port=${1##*\]}
     address=${address%%\]*} port=${port#:}
     case $1 in
         \[*) ;;
-        *) printf 'hop %s unasked this host has no posttls-finger to look up its MX\n' "$1" && return 1 ;;
+        *) echo 'unasked this host has no posttls-finger to look up its MX' && return ;;
     esac
-    if ! command -v nc >/dev/null; then
-        printf 'hop %s unasked this host has neither posttls-finger nor nc\n' "$1" && return 1
-    fi
-    greeting=$({ sleep 2 && printf 'QUIT\r\n'; } | nc -w 5 "${address#ipv6:}" "${port:-25}" 2>&1 | head -n 1)
-    case $greeting in
-        220*) ;;
-        *) said=${greeting:-it did not greet} ;;
-    esac
+    command -v nc >/dev/null || { echo 'unasked this host has neither posttls-finger nor nc' && return; }
+    name=$(postconf -c "$PWD" -h myhostname 2>/dev/null) || name=localhost
+    { sleep 1 && printf '%s %s\r\n' "$2" "$name" && sleep 1 && printf 'QUIT\r\n'; } |
+        nc -w 5 "${address#ipv6:}" "${port:-25}" 2>&1 | what_was_said
 }
 
 # ask_hops - ask each next hop, a line of standard input, some at a time. In a shell of its own, as it waits for them and

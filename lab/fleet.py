@@ -47,8 +47,11 @@ virtual_mailbox_limit = 0
 message_size_limit = 0
 """
 
-# A second way to the same server, for domains that move.
-MAIL_SERVER_SERVICES = "2525 inet n - y - - smtpd\n"
+# A second way to the same server, for domains that move, and one that takes no large messages.
+MAIL_SERVER_SERVICES = """\
+2525 inet n - y - - smtpd
+2526 inet n - y - - smtpd -o message_size_limit=100000
+"""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """What is wrong with a desired state: everything at once, each with key, value and what to write instead."""
 
+import difflib
 import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -177,8 +178,21 @@ def _problem(item: dict[str, Any]) -> Problem:
         .replace("Input should be", "expected")
         .replace("a valid tuple", "a list")
     )
+    reason = re.sub(r"a valid dictionary or instance of \w+", "a dict", reason)
     if item["type"] == "missing":
         return Problem(key, "nothing", "required, and found in no group_data")
     if item["type"] == "extra_forbidden":
-        return Problem(key, shown(item["input"]), "no such key")
+        return Problem(key, shown(item["input"]), _no_such_key(location))
     return Problem(key, shown(item["input"]), reason[:1].lower() + reason[1:])
+
+
+def _no_such_key(location: list[Any]) -> str:
+    """Say what to write instead of a key that is none, where its place tells."""
+    key, *below = location
+    field = DesiredState.model_fields.get(key)
+    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+    names = [name for kind in kinds for name in getattr(kind, "model_fields", ())]
+    if not names or len(below) != 1:
+        return "no such key"
+    near = difflib.get_close_matches(str(below[0]), names, n=1)
+    return f"no such key; did you mean {near[0]}?" if near else f"no such key; expected one of {', '.join(names)}"

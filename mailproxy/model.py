@@ -18,6 +18,7 @@ from mailproxy.aliases import alias_name, alias_targets, joined
 from mailproxy.entries import Entries as Entries
 from mailproxy.entries import differing as differing
 from mailproxy.feature import Feature
+from mailproxy.limits import Limits
 from mailproxy.mappings import mapping, once_per_content
 from mailproxy.names import domain_name, qualified_name, relay_domain, single_line
 from mailproxy.networks import network
@@ -92,6 +93,7 @@ class DesiredState(BaseModel):
     relay_subdomains: Annotated[bool, Field(strict=True)] = False
     rollout: Rollout | None = None
     relay_recipients: RelayRecipients = RelayRecipients()
+    limits: Limits = Limits()
 
     @cached_property
     def features(self) -> dict[str, Feature]:

@@ -7,10 +7,11 @@ from pyinfra import context, host, state
 from pyinfra.api import Host, operation
 from pyinfra.api.command import PyinfraCommand
 
+from mailproxy.hop_answers import hop_outcomes
 from mailproxy.inputs import change
 from mailproxy.options import ACTIVATE
 from mailproxy.plan import Plan
-from mailproxy.probe import Outcome, hop_outcomes, verdict
+from mailproxy.probe import Outcome, verdict
 from mailproxy.program import Command, command
 from mailproxy.proving import is_reachable, proven
 from mailproxy.remote import Ended, Remote, Step
@@ -113,7 +114,8 @@ def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
         if not line.startswith("hop "):
             remote.say(line)
     hops = [line for line in ended.lines if line.startswith("hop ")]
-    found = [*hop_outcomes(hops, run.rollout.next_hops == "fail"), *proven(remote.host, plan.probes, was_reachable)]
+    of_hops = hop_outcomes(hops, run.rollout.next_hops == "fail", plan.probes.largest)
+    found = [*of_hops, *proven(remote.host, plan.probes, was_reachable)]
     if not _judge(run, plan, remote, found):
         return False
     if verdict(found) == "pass":

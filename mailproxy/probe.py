@@ -6,6 +6,7 @@ of a host that defers whoever it does not know yet (greylisting), or that cannot
 
 import ipaddress
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -34,6 +35,8 @@ SAMPLE = 5
 # A hundred hosts that are each asked for 10,000 by SMTP take longer than they wait for their confirmation.
 MOST = 100
 _NAMED = 3
+# postconf(5), message_size_limit.
+_SIZE_BY_DEFAULT = "10240000"
 _TLS_ON = {"may", "encrypt"}
 
 
@@ -43,8 +46,9 @@ class Probes:
 
     known are recipients to ask for in place of postmaster, by domain, unknown the domains where somebody made up must
     be refused; of those verified the next hop decides who that is.
-    networks are those it trusts, hops the next hops that it must reach. interface is the first address, or name, that
-    its inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer.
+    networks are those it trusts, hops the next hops that it must reach; largest is how many bytes a message may have, 0
+    where there is no limit, None where that cannot be told. interface is the first address, or name, that its
+    inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer.
     """
 
     accepted: tuple[str, ...] = ()
@@ -55,6 +59,7 @@ class Probes:
     starttls: bool = False
     networks: Entries = field(default_factory=lambda: Entries({}))
     hops: tuple[str, ...] = ()
+    largest: int | None = None
     interface: str = ""
     serves: bool = True
 
@@ -89,8 +94,15 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     """
     with_parents = found.wanted.subdomains == ROUTED
     domains = _of_domains(found.live.domains, found.wanted.domains, is_unproven, with_parents)
+    most = _most_of_each(parameters)
+    largest = _largest(parameters)
+    # Who did not get larger messages so far may not take them.
+    others = _hops_of_all(found.wanted.domains) if _grows(_largest(found.live.parameters), largest) else ()
     return replace(
-        _with_recipients(domains, found.wanted),
+        _with_recipients(replace(domains, accepted=domains.accepted[:most]), found.wanted),
+        refused=(*domains.refused[:-1][:most], FOREIGN),
+        hops=tuple(dict.fromkeys([*domains.hops, *others])),
+        largest=largest,
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
         interface=next(iter(interfaces(parameters)), ""),
@@ -140,16 +152,23 @@ def _one_of_each(addresses: Entries) -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=256)
+def _hops_of_all(wanted: Entries) -> tuple[str, ...]:
+    """Return the next hops of all relay domains, at most so many as are asked for of the domains that change."""
+    return tuple(_spread(next_hops(hop for hop in wanted.values() if is_accepted(hop)), MOST))
+
+
 def all_probes(found: Difference, parameters: Mapping[str, str], most: int | None) -> Probes:
     """Return what proves a host as it is: the same for so many domains, or all where that is None."""
     domains = [domain for domain, hop in found.wanted.domains.items() if is_accepted(hop)]
-    asked = domains if most is None else _spread(domains, most)
+    asked = _spread(domains, min(len(domains) if most is None else most, _most_of_each(parameters)))
     hops = next_hops(found.wanted.domains[domain] for domain in domains)
     return replace(
         _with_recipients(Probes(tuple(asked), (FOREIGN,)), found.wanted),
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
         hops=hops,
+        largest=_largest(parameters),
         interface=next(iter(interfaces(parameters)), ""),
     )
 
@@ -181,20 +200,6 @@ def verdict(found: Iterable[Outcome]) -> Verdict:
     """Return what all outcomes come to: one failure is one, and of the rest one that proves nothing."""
     verdicts = {outcome.verdict for outcome in found}
     return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
-
-
-def hop_outcomes(lines: Iterable[str], fails: bool) -> Iterator[Outcome]:
-    """Yield what the "hop ..." lines of a host prove (files/probing.sh), those that answer left out.
-
-    Where a silent next hop does not fail its host it is a warning: a pass with something to say.
-    """
-    for line in lines:
-        _, hop, state, *rest = line.split(" ", 3)
-        reason = f": {rest[0]}" if rest else ""
-        if state == "silent":
-            yield Outcome("fail" if fails else "pass", f"next hop {hop} does not answer the host{reason}")
-        elif state != "answers":
-            yield Outcome("pass", f"next hop {hop} was not asked{reason}")
 
 
 def _by_verdict(
@@ -311,6 +316,26 @@ def _is_trusted(client: str, networks: Entries) -> bool:
 def _is_covered(domain: str, wanted: Entries, with_parents: bool) -> bool:
     parents = [domain.split(".", count)[count] for count in range(1, domain.count(".") + 1)] if with_parents else []
     return any(name in wanted and is_accepted(wanted[name]) for name in (domain, *parents))
+
+
+def _most_of_each(parameters: Mapping[str, str]) -> int:
+    """Return how many domains of each kind may be asked for: a stranger may have so many recipients a minute."""
+    rate = parameters.get("smtpd_client_recipient_rate_limit", "0")
+    # Asked again, and after the bake time.
+    return max(1, int(rate) // 8) if rate.isascii() and rate.isdigit() and int(rate) else sys.maxsize
+
+
+def _largest(parameters: Mapping[str, str]) -> int | None:
+    """Return how many bytes a message may have: 0 is no limit, None stands for a value that is no number."""
+    value = parameters.get("message_size_limit", _SIZE_BY_DEFAULT)
+    return int(value) if value.isascii() and value.isdigit() else None
+
+
+def _grows(before: int | None, after: int | None) -> bool:
+    """Whether messages are taken that were not before, as far as can be told."""
+    if not before or after is None:
+        return False
+    return after == 0 or after > before
 
 
 def _offers_starttls(parameters: Mapping[str, str]) -> bool:

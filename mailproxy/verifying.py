@@ -12,13 +12,14 @@ from pyinfra.api import Host, State
 from mailproxy.as_text import visible
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
+from mailproxy.hop_answers import hop_outcomes
 from mailproxy.inputs import expectation, questions
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
 from mailproxy.options import PASS
 from mailproxy.plan import queries_of
-from mailproxy.probe import Outcome, Probes, Verdict, all_probes, hop_outcomes, verdict
+from mailproxy.probe import Outcome, Probes, Verdict, all_probes, verdict
 from mailproxy.proving import proven
 from mailproxy.reading import Reading
 from mailproxy.render import database_type, rendered, routes
@@ -65,15 +66,15 @@ class _Verification:
         queries = queries_of(table_type, "transport", Entries({}), routed)
         lines = self.reading.ask(host, observed.postfix.config_directory, questions(queries, asked.hops))
         hops_fail = desired.rollout is not None and desired.rollout.next_hops == "fail"
-        found = [*_of_host(lines, observed, hops_fail, asked.serves), *proven(host, asked, was_reachable=False)]
+        found = [*_of_host(lines, observed, hops_fail, asked), *proven(host, asked, was_reachable=False)]
         return Verified(host.name, verdict(found), _asked_for(asked, len(desired.relay_domains)), tuple(found))
 
 
-def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool, serves: bool) -> Iterator[Outcome]:
+def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool, asked: Probes) -> Iterator[Outcome]:
     """Yield what a host says of itself that is not as it should be."""
     if not lines:
         yield Outcome("inconclusive", "the host did not answer what it was asked about its tables and next hops")
-    if not serves:
+    if not asked.serves:
         yield Outcome("inconclusive", DISABLED.reason)
     elif "running no" in lines:
         yield Outcome("fail", "Postfix is not running")
@@ -82,7 +83,7 @@ def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool, ser
             yield Outcome("fail", line.removeprefix("wrong "))
     if observed.journal is not None:
         yield Outcome("inconclusive", "a change on it was never confirmed: roll out again to settle it")
-    yield from hop_outcomes([line for line in lines if line.startswith("hop ")], hops_fail)
+    yield from hop_outcomes([line for line in lines if line.startswith("hop ")], hops_fail, asked.largest)
 
 
 def _asked_for(asked: Probes, domains: int) -> str:

@@ -70,7 +70,7 @@ def problems(**keys: Any) -> list[str]:
         ),
         ({"main_cf": {"smtpd_banner": "a\nrelay_domains = b"}}, "holds the control character"),
         ({"main_cf": {"a = b": "c"}}, "expected the name of a main.cf parameter"),
-        ({"rollout": {"wave": ["canary"]}}, "rollout['wave'] = ['canary']: no such key"),
+        ({"rollout": {"wave": ["canary"]}}, "rollout['wave'] = ['canary']: no such key; did you mean waves?"),
         ({"rollout": {"waves": [0]}}, "rollout['waves'][0] = 0: expected a group, a number of hosts, or a percentage"),
         ({"rollout": {"waves": ["150%"]}}, "expected a group, a number of hosts, or a percentage from 1% to 100%"),
         ({"rollout": {"waves": [True]}}, "expected a group, a number of hosts, or a percentage"),

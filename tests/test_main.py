@@ -95,6 +95,26 @@ def test_each_mistake_is_a_line_that_editors_can_follow(editor: Editor) -> None:
     assert len(lines) == len(expected), "\n".join(lines)
 
 
+def test_mistakes_in_limits_are_told_with_their_lines(editor: Editor) -> None:
+    limits = 'limits = {\n    "connection": 20,\n    "queue_lifetime": "3",\n    "recipients": 50,\n}\nlimit = {}\n'
+    status, lines, _ = editor.check(group_data__all=RIGHT + limits)
+    assert status == 1
+    assert sorted(lines) == [
+        "group_data/all.py:4: error: limits['connection'] = 20: no such key; did you mean connections?",
+        "group_data/all.py:5: error: limits['queue_lifetime'] = '3': expected a time such as 5d: a number and s, m, h,"
+        " d or w",
+        "group_data/all.py:8: error: limit = {}: no such key; did you mean limits?",
+    ]
+
+
+def test_a_limit_that_may_not_be_meant_is_told_with_its_line(editor: Editor) -> None:
+    right = 'limits = {\n    "connections": 20,\n    "recipients": 50,\n}\n'
+    status, lines, _ = editor.check(group_data__all=RIGHT + right)
+    assert status == 0
+    (line,) = lines
+    assert line.startswith("group_data/all.py:5: warning: limits['recipients'] = 50: is below 100, which every server")
+
+
 def test_warnings_alone_are_no_failure(editor: Editor) -> None:
     status, lines, _ = editor.check(group_data__all=f'{RIGHT}mynetworks = ["8.8.8.0/24"]\n')
     assert status == 0

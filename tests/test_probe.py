@@ -15,7 +15,6 @@ from mailproxy.probe import (
     Reply,
     Verdict,
     all_probes,
-    hop_outcomes,
     next_hops,
     outcomes,
     probes,
@@ -377,33 +376,6 @@ def test_of_a_host_as_it_is_so_many_domains_are_asked_for_or_all() -> None:
     assert set(all_probes(found, {}, 500).accepted) == set(MANY)
     assert all_probes(found, {}, 7).refused == (FOREIGN,)
     assert all_probes(found, {}, 7).hops == ("[10.1.0.2]",)
-
-
-@pytest.mark.parametrize(
-    ("line", "fails", "expected"),
-    [
-        ("hop [10.1.0.2] answers", True, None),
-        (
-            "hop [10.1.0.9] silent Connection refused",
-            True,
-            Outcome("fail", "next hop [10.1.0.9] does not answer the host: Connection refused"),
-        ),
-        (
-            "hop [10.1.0.9] silent Connection refused",
-            False,
-            Outcome("pass", "next hop [10.1.0.9] does not answer the host: Connection refused"),
-        ),
-        (
-            "hop mail.example.com unasked this host has neither posttls-finger nor nc",
-            True,
-            Outcome("pass", "next hop mail.example.com was not asked: this host has neither posttls-finger nor nc"),
-        ),
-    ],
-)
-def test_a_silent_next_hop_fails_its_host_only_where_that_is_declared(
-    line: str, fails: bool, expected: Outcome | None
-) -> None:
-    assert list(hop_outcomes([line], fails)) == ([expected] if expected else [])
 
 
 @pytest.mark.parametrize("kind", ["greeting", "starttls", "sender", "accepted", "refused"])

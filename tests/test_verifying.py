@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mailproxy.observed import ObservedState
-from mailproxy.probe import Outcome, Verdict, verdict
+from mailproxy.probe import Outcome, Probes, Verdict, verdict
 from mailproxy.stop import StopError
 from mailproxy.verifying import Verified, _of_host, report, verify
 from tests.states import desired, observed
@@ -14,7 +14,7 @@ HOP = "hop [10.1.0.9] silent Connection refused"
 
 
 def told(*lines: str, host: ObservedState | None = None, hops_fail: bool = False, serves: bool = True) -> list[Outcome]:
-    return list(_of_host(lines, host or observed(desired()), hops_fail, serves))
+    return list(_of_host(lines, host or observed(desired()), hops_fail, Probes(largest=5000, serves=serves)))
 
 
 def test_a_host_that_is_as_it_should_be_tells_nothing() -> None:
@@ -31,6 +31,12 @@ def test_a_host_that_is_as_it_should_be_tells_nothing() -> None:
             "transport: a.example finds nothing, expected smtp:[10.1.0.2]",
         ),
         (("running yes", HOP, "end"), "pass", "next hop [10.1.0.9] does not answer the host: Connection refused"),
+        (
+            ("running yes", "hop [10.1.0.2] answers 1000", "end"),
+            "pass",
+            "next hop [10.1.0.2] takes messages of up to 1000 bytes (SIZE), the host up to 5000: larger ones would "
+            "bounce there; expected message_size_limit = 1000 or less, or more behind it",
+        ),
         ((), "inconclusive", "the host did not answer what it was asked about its tables and next hops"),
     ],
 )

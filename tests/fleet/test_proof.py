@@ -85,8 +85,10 @@ def test_a_postfix_without_a_client_of_its_own_asks_by_netcat_or_says_that_it_ca
         unasked = f"[{canary.name}] warning: next hop [10.1.0.2]:9 was not asked: this host has neither"
         assert unasked in controller.roll_out("--limit", canary.name).log
         canary.run(["sh", "-c", 'ln -s "$(command -v busybox)" /usr/local/bin/nc'])
-        controller.declare(relay_domains={**GUIDE, "answers.example": "smtp:[10.1.0.2]:2525"})
-        assert "next hop" not in controller.roll_out("--limit", canary.name).log
+        answering = {"answers.example": "smtp:[10.1.0.2]:2525", "small.example": "smtp:[10.1.0.2]:2526"}
+        controller.declare(relay_domains={**GUIDE, **answering})
+        (told,) = re.findall(r"warning: next hop (.*), the host", controller.roll_out("--limit", canary.name).log)
+        assert told == "[10.1.0.2]:2526 takes messages of up to 100000 bytes (SIZE)"
         controller.declare(relay_domains={**GUIDE, "refused.example": REFUSING, "named.example": "smtp:mail.example"})
         log = controller.roll_out("--limit", canary.name).log
         refused = rf"\[{canary.name}\] warning: next hop \[10\.1\.0\.2\]:9 does not answer the host: .*refused"
