@@ -14,6 +14,7 @@ _COMMANDS = {
     "adopt": "mailproxy.adopting",
     "bootstrap": "mailproxy.bootstrapping",
     "generations": "mailproxy.history",
+    "metrics": "mailproxy.measuring",
     "release": "mailproxy.releasing",
     "rollback": "mailproxy.rolling_back",
     "status": "mailproxy.ledger",
