@@ -13,6 +13,7 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 _COMMANDS = {
     "adopt": "mailproxy.adopting",
     "bootstrap": "mailproxy.bootstrapping",
+    "dns": "mailproxy.looking_up",
     "generations": "mailproxy.history",
     "metrics": "mailproxy.measuring",
     "release": "mailproxy.releasing",
