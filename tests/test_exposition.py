@@ -1,10 +1,14 @@
 """What Prometheus is told, read by its own client's parser."""
 
 import dataclasses
+import re
+import textwrap
+from pathlib import Path
 
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from mailproxy.exposition import exposition
+from mailproxy.exposition import METRICS, exposition
 from mailproxy.observed import ObservedState, Unread
 from tests.states import desired, edited, empty_host, observed
 
@@ -77,3 +81,11 @@ def test_what_is_not_known_of_a_host_is_left_out() -> None:
 def test_a_name_is_told_as_it_is() -> None:
     name = 'back\\slash "quoted"\nsecond line'
     assert told(name)["host_up", name] == 1
+
+
+def test_the_docs_name_the_metrics_that_there_are() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()
+    told = {"mailproxy_run_timestamp_seconds", "mailproxy_host_up", *(metric.name for metric in METRICS)}
+    assert set(re.findall(r"\bmailproxy_\w+", text)) == told
+    rules = yaml.safe_load(textwrap.dedent(re.findall(r"^    groups:\n(?:(?:    .*)?\n)+", text, re.MULTILINE)[0]))
+    assert all({"alert", "expr", "annotations"} <= rule.keys() for rule in rules["groups"][0]["rules"])
