@@ -7,8 +7,9 @@
 #   DIRECTORY is the configuration directory of the instance; '' is the one that this Postfix was compiled for.
 #   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this), "user NAME" (an
 #   account that aliases lead to), "types" (the table types are needed), "ask PARAMETER" (one that is declared),
-#   "queue" (its length is needed), "brief" (the contents of tables other than aliases are not needed where they are the
-#   ones that were loaded: other hosts may have the same) and "generation NUMBER|last" (what is kept of it is needed). Changes nothing and
+#   "queue" (its length is needed), "queues" (that of each queue is), "brief" (the contents of tables other than aliases
+#   are not needed where they are the ones that were loaded: other hosts may have the same) and "generation NUMBER|last"
+#   (what is kept of it is needed). Changes nothing and
 #   writes no file.
 #   Prints one record a line, the last one being "end":
 #     default PARAMETER = VALUE (as compiled in); instance DIRECTORY (where it is not the one compiled in);
@@ -24,7 +25,8 @@
 #   source was edited after it was made.
 #   With a journal also content before/main.cf, the one that was live before the interrupted change.
 #   Where relay domains or routes differ from what is wanted, or the queue is asked for: queue MESSAGES, and queued
-#   DOMAIN RECIPIENTS for each domain that is relayed; "queue unread" where it cannot be listed.
+#   DOMAIN RECIPIENTS for each domain that is relayed; "queue unread" where it cannot be listed. Where queues are asked
+#   for: queues NAME MESSAGES for each; none where these directories are not there.
 #   With a generation: generations NUMBER..., all that are kept; kept NUMBER RECORD of what their manifests say of when
 #   and by whom; and if it is one of them: chosen NUMBER; saved file
 #   NAME SHA256 MODE UID GID; content saved/NAME; saved manifest LINE; and where it has no manifest, as it was made by
@@ -148,6 +150,14 @@ queue() {
         END { print "queue", messages + 0; for (domain in recipients) print "queued", domain, recipients[domain] }' | lines
 }
 
+# queues - print how many messages wait in each queue, as its directory shows. One may go while they are counted.
+queues() {
+    (cd "$queue" && find maildrop incoming active hold deferred -type f 2>/dev/null) | awk -F / '
+        BEGIN { split("maildrop incoming active hold deferred", names, " ") }
+        { messages[$1]++ }
+        END { for (one in names) print "queues", names[one], messages[names[one]] + 0 }'
+}
+
 # saved NUMBER|last - print what is kept of a generation.
 saved() {
     numbers=
@@ -196,7 +206,7 @@ enter_instance() {
 
 instance=${1:-}
 command -v postconf >/dev/null || unreadable "found no postconf in $PATH: is Postfix installed? (pyinfra INVENTORY mailproxy.bootstrap installs it)"
-wanted='' asked='' effective='' queue_matters='' generation='' brief=''
+wanted='' asked='' effective='' queue_matters='' queues_matter='' generation='' brief=''
 while IFS=' ' read -r word name value; do
     case $word in
         want) wanted="$wanted $name=$value" ;;
@@ -204,6 +214,7 @@ while IFS=' ' read -r word name value; do
         types) printf 'table_types %s\n' "$(postconf -m | tr '\n' ' ')" ;;
         ask) asked="$asked $name" ;;
         queue) queue_matters=yes ;;
+        queues) queues_matter=yes ;;
         brief) brief=yes ;;
         generation) generation=$name ;;
     esac
@@ -278,6 +289,7 @@ for name in $FILES; do
     esac
 done
 [ -z "$queue_matters" ] || queue
+[ -z "$queues_matter" ] || [ ! -d "$queue/deferred" ] || queues
 [ -z "$generation" ] || saved "$generation"
 prefixed journal "$PRIVATE/journal"
 prefixed bootstrap "$PRIVATE/bootstrap"

@@ -13,7 +13,9 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 _COMMANDS = {
     "adopt": "mailproxy.adopting",
     "bootstrap": "mailproxy.bootstrapping",
+    "dns": "mailproxy.looking_up",
     "generations": "mailproxy.history",
+    "metrics": "mailproxy.measuring",
     "release": "mailproxy.releasing",
     "rollback": "mailproxy.rolling_back",
     "status": "mailproxy.ledger",

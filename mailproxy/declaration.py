@@ -116,7 +116,7 @@ def _between(
 ) -> Iterator[Found]:
     """Yield what is wrong between the hosts of an inventory, whether or not they are in the run."""
     hosts = inventory.hosts
-    members = {name: member(state, *_addresses(hosts[name])) for name, state in desired.items()}
+    members = {name: member(state, *known_by(hosts[name])) for name, state in desired.items()}
     looked_up = mail_hosts(unbracketed(members.values())) if mail_hosts else {}
     yield from loops(Fleet(members, looked_up))
     yield from same_names(hosts)
@@ -131,7 +131,8 @@ def _entry(host: Host, state: DesiredState) -> Entry:
     return Entry(host.name, reached_at, str(value_of(host, DIRECTORY) or ""), parameters)
 
 
-def _addresses(host: Host) -> list[str]:
+def known_by(host: Host) -> list[str]:
+    """Return the names and addresses that the inventory gives a host."""
     known = (host.name, host.data.get("ssh_hostname"), host.data.get("smtp_hostname"))
     return [name for name in known if isinstance(name, str)]
 

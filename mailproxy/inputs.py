@@ -17,16 +17,18 @@ from mailproxy.render import TEMPLATE_PARAMETERS, Content, rendered_without_host
 BRIEFLY = "brief\n"
 
 
-def expectation(desired: DesiredState, with_queue: bool = False) -> str:
+def expectation(desired: DesiredState, with_queue: bool = False, with_queues: bool = False) -> str:
     """Return the input of observe.sh: the digests of what need not be sent back, the accounts aliases lead to, the
-    parameters that are declared, and whether the table types matter: the one that a Postfix prefers is one it has."""
+    parameters that are declared, and whether the table types matter: the one that a Postfix prefers is one it has.
+
+    with_queue asks how many messages wait in all, with_queues how many in each queue."""
     wanted = [f"want {name} {content.digest}" for name, content in rendered_without_host(desired).items()]
     accounts = [f"user {name}" for name in sorted(local_targets(desired) - {"root"})]
     of_features = (name for feature in desired.features.values() for name in feature.own_parameters())
     parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf), *of_features}
     asked = [f"ask {name}" for name in sorted(parameters)]
     declares_type = desired.database_type or "default_database_type" in desired.main_cf
-    extra = ["types"] * bool(declares_type) + ["queue"] * with_queue
+    extra = ["types"] * bool(declares_type) + ["queue"] * with_queue + ["queues"] * with_queues
     return _lines([*wanted, *accounts, *asked, *extra])
 
 

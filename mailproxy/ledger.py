@@ -10,6 +10,7 @@ import click
 from pyinfra import context
 from pyinfra.api import State
 
+from mailproxy import drift
 from mailproxy.as_text import visible
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
@@ -19,7 +20,7 @@ from mailproxy.model import DesiredState
 from mailproxy.names import domain_name
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
-from mailproxy.plan import EDITED, Plan, planned
+from mailproxy.plan import Plan, planned
 from mailproxy.reading import Reading
 from mailproxy.render import rendered
 from mailproxy.service import DISABLED
@@ -94,17 +95,13 @@ def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
         yield "not managed yet"
     else:
         yield from outcome.repairs
-        edited = [change.desired.name for change in outcome.files if change.reason == EDITED]
-        if edited:
-            yield f"edited by hand: {', '.join(edited)}"
-        others = [change for change in outcome.files if change.reason != EDITED]
-        behind = [change.desired.name for change in others if change.observed != change.desired]
-        yield from (f"{change.desired.name}: {change.reason}" for change in others if change.observed == change.desired)
-        if behind:
-            yield f"behind what is declared: {', '.join(behind)}"
-        changed = {change.desired.name for change in outcome.files}
-        yield from (f"stale table: {index.reason}" for index in outcome.indexes if index.table not in changed)
-        if outcome.service.action in ("reload", "restart") and not outcome.files and not outcome.indexes:
+        if found := drift.edited(outcome):
+            yield f"edited by hand: {', '.join(change.desired.name for change in found)}"
+        yield from (f"{change.desired.name}: {change.reason}" for change in drift.unlike(outcome))
+        if found := drift.behind(outcome):
+            yield f"behind what is declared: {', '.join(change.desired.name for change in found)}"
+        yield from (f"stale table: {index.reason}" for index in drift.stale(outcome))
+        if drift.is_pending(outcome):
             yield f"{outcome.service.action} pending: {outcome.service.reason}"
     if observed.lock is not None:
         yield f"locked by {observed.lock.holder}"

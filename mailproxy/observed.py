@@ -94,8 +94,8 @@ class ObservedState:
 
     texts holds main.cf, of the other managed files those that are not as expected, and by their path the files that a
     foreign main.cf names; never secrets. loaded_texts holds what the drifted ones were when they were loaded.
-    table_types is None unless asked for; queue (messages) and queued (recipients by relay domain) where they were not
-    or could not be read.
+    table_types is None unless asked for; queue (messages), queued (recipients by relay domain) and queues (messages by
+    queue) where they were not or could not be read.
     programs names the directory of the programs that it keeps, '' where it keeps none that are whole.
     A host that is bootstrapping had Postfix installed by mailproxy, and no change confirmed since.
     """
@@ -113,6 +113,7 @@ class ObservedState:
     foreign: Foreign | None = None
     queue: int | None = None
     queued: dict[str, int] | None = None
+    queues: dict[str, int] | None = None
     saved: Saved | None = None
     is_bootstrapping: bool = False
     programs: str = ""
@@ -229,6 +230,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         queued={name: int(count) for name, count in _pairs(records.get("queued", [])).items()}
         if queue.isdigit()
         else None,
+        queues={name: int(count) for name, count in _pairs(records["queues"]).items()} if "queues" in records else None,
         saved=_saved(records, texts) if "generations" in records else None,
         is_bootstrapping="bootstrap" in records,
         programs=records.get("programs", [""])[0],

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import dns.message
 import dns.rcode
@@ -14,15 +14,15 @@ import dns.rrset
 
 @contextlib.contextmanager
 def name_server(
-    zone: Mapping[tuple[str, str], list[str]], silent: bool = False
+    zone: Mapping[tuple[str, str], list[str]], silent: bool = False, port: int = 0, unanswered: Collection[str] = ()
 ) -> Iterator[tuple[dns.resolver.Resolver, list[tuple[str, str]]]]:
     """Inside, a server answers from a zone, (name, type) -> records; yields its resolver, and what it was asked.
 
-    A silent one listens and never answers.
+    A silent one listens and never answers; for names that are unanswered every one is.
     """
     asked: list[tuple[str, str]] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
+        server.bind(("127.0.0.1", port))
         server.settimeout(0.1)
         done = threading.Event()
 
@@ -33,8 +33,8 @@ def name_server(
                     query = dns.message.from_wire(wire)
                     name, kind = query.question[0].name, dns.rdatatype.to_text(query.question[0].rdtype)
                     asked.append((name.to_text(omit_final_dot=True), kind))
-                    if not silent:
-                        server.sendto(_answer(query, zone.get(asked[-1])).to_wire(), client)
+                    if not silent and asked[-1][0] not in unanswered:
+                        server.sendto(_answer(query, zone).to_wire(), client)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -47,11 +47,13 @@ def name_server(
             thread.join()
 
 
-def _answer(query: dns.message.Message, records: list[str] | None) -> dns.message.Message:
+def _answer(query: dns.message.Message, zone: Mapping[tuple[str, str], list[str]]) -> dns.message.Message:
     answer = dns.message.make_response(query)
-    if records is None:
-        answer.set_rcode(dns.rcode.NXDOMAIN)
-    else:
-        question = query.question[0]
+    question = query.question[0]
+    name = question.name.to_text(omit_final_dot=True)
+    records = zone.get((name, dns.rdatatype.to_text(question.rdtype)))
+    if records:
         answer.answer.append(dns.rrset.from_text(question.name, 60, "IN", question.rdtype, *records))
+    elif not any(known == name or known.endswith(f".{name}") for known, _ in zone):
+        answer.set_rcode(dns.rcode.NXDOMAIN)
     return answer
