@@ -151,7 +151,7 @@ serve_change() {
     [ ! -s "$stage/gone" ] || smtpd_processes >"$stage/sessions" || return 1
     serve "$1" || return 1
     : >"$stage/served" || return 1
-    sessions=$(open_sessions) && count=$(queued_for_gone) || return 1
+    sessions=$(open_sessions) && count=$(queued_for gone) || return 1
     [ "$sessions" = 0 ] || printf '%s SMTP sessions from before\n' "$sessions" >>"$stage/waiting" || return 1
     [ "$count" = 0 ] || printf '%s queued recipients\n' "$count" >>"$stage/waiting"
 }
@@ -287,6 +287,9 @@ if [ -e "$stage/waiting" ]; then
     printf 'routes of removed domains stay for %s: run again when these are over\n' \
         "$(sed '1!s/^/and /' "$stage/waiting" | tr '\n' ' ' | sed 's/ $//')"
 fi
+count=$(queued_for moved) || count=unknown
+[ "$count" = 0 ] ||
+    printf '%s queued recipients wait since before their domains were moved: they go to the new next hop when they are tried again\n' "$count"
 ask_hops <"$stage/hop"
 before="generation $generation is what was live before"
 [ -f "$generations/$generation/main.cf" ] || before='nothing was live before'

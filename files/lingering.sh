@@ -4,17 +4,22 @@
 # SYNOPSIS
 #   put between common.sh and the text of activate.sh; never run by itself
 # DESCRIPTION
-#   $stage is the directory of the change; its file "gone" names the domains, "sessions" the processes that talked to
+#   $stage is the directory of the change; its files "gone" and "moved" name the keys of routes, "sessions" the processes that talked to
 #   clients when it was to be read.
 
-# queued_for_gone - print how many recipients the queue holds for the domains whose routes go, "unknown" where it cannot
-# be read.
-queued_for_gone() {
-    [ -s "$stage/gone" ] || { echo 0 && return; }
+# queued_for gone|moved - print how many recipients the queue holds for these routes, "unknown" where it cannot be read.
+queued_for() {
+    [ -s "$stage/$1" ] || { echo 0 && return; }
     postqueue -c "$PWD" -p >"$stage/queue" || { echo unknown && return; }
-    awk -v gone="$stage/gone" '
-        BEGIN { while ((getline domain <gone) > 0) wanted[domain] }
-        /^ +[^ (].*@/ { domain = tolower($0); sub(/.*@/, "", domain); sub(/[ \t]*$/, "", domain); if (domain in wanted) count++ }
+    awk -v routes="$stage/$1" '
+        BEGIN { while ((getline key <routes) > 0) wanted[key] }
+        /^ +[^ (].*@/ {
+            address = tolower($0); gsub(/^ +|[ \t]*$/, "", address)
+            domain = address; sub(/.*@/, "", domain)
+            found = address in wanted || domain in wanted
+            while (!found && sub(/^[^.]*\./, "", domain)) found = ("." domain) in wanted
+            count += found
+        }
         END { print count + 0 }' "$stage/queue"
 }
 

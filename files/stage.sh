@@ -19,7 +19,7 @@
 #                                   not send them
 #     swap STAGED NAME, service ACTION, drop NAME, note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand
 #                                   kept for activate.sh in the file "change", in this order, with those above
-#     gone DOMAIN, query TYPE NAME KEY hit VALUE or miss, hop DESTINATION      kept for it in files of these names
+#     gone KEY, moved KEY (of routes), query TYPE NAME KEY hit VALUE or miss, hop DESTINATION      kept for it in files of these names
 #     end                           the last line; without it nothing is done
 #   Takes the lock, writes .mailproxy/stage.TOKEN/, and touches no live file. When it succeeds the lock and the
 #   stage stay for activate.sh; when it fails both are gone.
@@ -68,7 +68,7 @@ receive() {
     # What becomes live is to be read by all.
     umask 022
     awk -v stage="$stage" '
-        BEGIN { for (i = split("change meant bases gone query hop", kept, " "); i > 0; i--) printf "" > (stage "/" kept[i]) }
+        BEGIN { for (i = split("change meant bases gone moved query hop", kept, " "); i > 0; i--) printf "" > (stage "/" kept[i]) }
         left > 0 { print > target; if (--left == 0) close(target); next }
         $1 == "file" || $1 == "edit" {
             print $NF, $2 > (stage "/meant")
@@ -76,7 +76,7 @@ receive() {
             left = $(NF - 1); if (left == 0) { printf "" > target; close(target) } next
         }
         $1 == "base" { print $3, $2 > (stage "/bases"); next }
-        $1 == "gone" || $1 == "query" || $1 == "hop" { print substr($0, length($1) + 2) > (stage "/" $1); next }
+        $1 == "gone" || $1 == "moved" || $1 == "query" || $1 == "hop" { print substr($0, length($1) + 2) > (stage "/" $1); next }
         { print > (stage "/change"); last = $0 }
         END { exit last == "end" ? 0 : 3 }
     ' && status=0 || status=$?

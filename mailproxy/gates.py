@@ -92,6 +92,9 @@ def _gates(difference: Difference, action: str, observed: ObservedState) -> Iter
         yield Gate("queued", f"mail is queued for {_named(waiting)}, which {_is_are(waiting)} removed")
     elif removed and observed.queued is None:
         yield Gate("queued", f"the queue cannot be read, and {_named(removed)} {_is_are(removed)} removed")
+    moved = [domain for domain in affected if domain not in removed and (observed.queued or {}).get(domain)]
+    if moved:
+        yield Gate("queued", f"mail is queued for {_named(moved)}, which {_is_are(moved)} moved to another next hop")
     wider = _wider(difference.live.networks, difference.wanted.networks)
     if wider:
         yield Gate("networks", f"{_named([str(network) for network in wider])} {_is_are(wider)} trusted from now on")

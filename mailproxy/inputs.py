@@ -85,6 +85,7 @@ def _records(plan: Plan, record: Mapping[str, str], whole: bool) -> Iterator[str
     if plan.crossing is not None:
         yield f"cross {' '.join(plan.crossing)}"
     yield from (f"gone {domain}" for domain in plan.gone)
+    yield from (f"moved {domain}" for domain in plan.moved)
     yield from (f"swap {staged} {live}" for staged, live in plan.swaps)
     yield f"service {plan.service.action}"
     yield from (f"swap {staged} {live}" for staged, live in plan.late_swaps)

@@ -30,6 +30,12 @@ def bridged(before: str | None, after: Entries) -> tuple[tuple[str, ...], Entrie
     return (gone, _of_both(old, after)) if gone else ((), None)
 
 
+def rerouted(before: str | None, after: Entries) -> tuple[str, ...]:
+    """Return whose routes lead elsewhere afterwards; before is as in bridged()."""
+    old = table_entries(before) if before is not None else after
+    return tuple(key for key in differing(old, after) if key in old and key in after)
+
+
 @lru_cache(maxsize=64)
 def _of_both(old: Entries, new: Entries) -> Entries:
     return Entries({**old, **new})

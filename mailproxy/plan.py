@@ -14,7 +14,7 @@ from mailproxy.managed import SECRETS
 from mailproxy.model import DesiredState, Entries, differing
 from mailproxy.notices import repairs_of, warnings_of_host, warnings_of_taking_over
 from mailproxy.observed import ObservedState, mode_of
-from mailproxy.order import bridged, renames
+from mailproxy.order import bridged, renames, rerouted
 from mailproxy.probe import Probes, probes
 from mailproxy.render import Content, database_type, rendered, routes, tables
 from mailproxy.service import (
@@ -78,7 +78,9 @@ class Plan:
     compiled_in: tuple[str, str] = ("", "")
     files: tuple[FileChange, ...] = ()
     indexes: tuple[Index, ...] = ()
+    # Whose routes go, and whose lead elsewhere.
     gone: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
     bridge: Entries | None = None
     # From which type to which tables change that keep their file names.
     crossing: tuple[str, str] | None = None
@@ -158,6 +160,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         gates=gates(found, action.action, observed),
         warnings=(*plan.warnings, *warnings_of_taking_over(found, observed)),
         gone=gone,
+        moved=rerouted(routes_before(files), routes(desired)),
         service=served_anew(action) if gone else action,
         bridge=bridge,
         crossing=crossing(table_type, compiled.values(), observed),
@@ -234,13 +237,19 @@ def _bridge(
     desired: DesiredState, files: tuple[FileChange, ...], indexes: tuple[Index, ...], observed: ObservedState
 ) -> tuple[tuple[str, ...], Entries | None]:
     """Return whose routes go away, and the table that bridges the time until then, None where it is live already."""
-    before = next((change.observed for change in files if change.desired.name == "transport"), None)
-    gone, bridge = bridged(before.text if before else None, routes(desired))
+    before = routes_before(files)
+    gone, bridge = bridged(before, routes(desired))
     if before is None or bridge is None:
         return gone, None
     (index,) = (index for index in indexes if index.table == "transport")
-    is_live = bridge == table_entries(before.text) and not _why_stale(index, observed)
+    is_live = bridge == table_entries(before) and not _why_stale(index, observed)
     return gone, None if is_live else bridge
+
+
+def routes_before(files: tuple[FileChange, ...]) -> str | None:
+    """Return the source of the routes that are live where it is replaced."""
+    change = next((change for change in files if change.desired.name == "transport"), None)
+    return change.observed.text if change and change.observed else None
 
 
 def _drops(

@@ -11,8 +11,8 @@ from mailproxy.meaning import lacks_relay_rule
 from mailproxy.model import Entries
 from mailproxy.notices import repairs_of, warnings_of_lock
 from mailproxy.observed import ObservedState, Saved
-from mailproxy.order import bridged, renames
-from mailproxy.plan import FileChange, Plan, Query, Refusal, queries_of
+from mailproxy.order import bridged, renames, rerouted
+from mailproxy.plan import FileChange, Plan, Query, Refusal, queries_of, routes_before
 from mailproxy.probe import probes
 from mailproxy.render import Content
 from mailproxy.service import effective, served_anew, service, warnings_of_instance
@@ -41,13 +41,15 @@ def returned(observed: ObservedState) -> Plan | Refusal:
     drops = tuple(sorted(name for name in observed.live if name not in saved.files))
     found = difference(contents, observed, saved.foreign)
     holding = {**parameters, **(saved.foreign.effective if saved.foreign else {})}
-    gone, bridge = _bridge(contents, observed, files)
+    before, routes = _routes(contents, observed, files)
+    gone, bridge = bridged(before, routes)
     swaps, late_swaps = renames(copies, compiled, bool(gone), bridge is not None, observed.live)
     return Plan(
         directory=observed.postfix.config_directory,
         compiled_in=observed.compiled_in,
         files=files,
         gone=gone,
+        moved=rerouted(before, routes),
         bridge=bridge,
         crossing=crossing(_table_type_of(saved), compiled.values(), observed),
         swaps=swaps,
@@ -93,15 +95,13 @@ def _file_changes(
             )
 
 
-def _bridge(
+def _routes(
     contents: Mapping[str, Content], observed: ObservedState, files: tuple[FileChange, ...]
-) -> tuple[tuple[str, ...], Entries | None]:
-    """Return whose routes go away, and what bridges the time until then: where both sides are tables that we made."""
+) -> tuple[str | None, Entries]:
+    """Return the source of the routes that are live, None where either is not a table that we made, and the others."""
     saved = observed.saved
-    before = next((change.observed for change in files if change.desired.name == "transport"), None)
-    if before is None or saved is None or saved.manifest is None:
-        return (), None
-    return bridged(before.text, table_entries(contents["transport"].text))
+    before = routes_before(files) if saved and saved.manifest else None
+    return before, table_entries(contents["transport"].text) if "transport" in contents else Entries({})
 
 
 def _table_type(observed: ObservedState) -> str:

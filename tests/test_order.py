@@ -1,7 +1,7 @@
 """The order of the renames of a change: in every moment, what is accepted has its route."""
 
 from mailproxy.model import Entries
-from mailproxy.order import bridged, renames
+from mailproxy.order import bridged, renames, rerouted
 from mailproxy.render import transport_table
 
 BEFORE = Entries({"a.example": "smtp:[10.1.0.2]", "b.example": "smtp:[10.1.0.2]"})
@@ -65,3 +65,10 @@ def test_only_what_changes_is_renamed() -> None:
         (("transport.db", "transport.db"),),
         (),
     )
+
+
+def test_moved_domains_are_those_that_stay_and_lead_elsewhere() -> None:
+    before = "a.example smtp:[10.1.0.2]\nb.example smtp:[10.1.0.2]\nc.example smtp:[10.1.0.2]\n"
+    after = Entries({"a.example": "smtp:[10.1.0.2]", "b.example": "smtp:[10.1.0.3]", "d.example": "smtp:[10.1.0.3]"})
+    assert rerouted(before, after) == ("b.example",)
+    assert rerouted(None, after) == ()

@@ -10,17 +10,7 @@ import pytest
 
 from mailproxy.as_json import SCHEMA
 from tests.fleet.conftest import GUIDE
-from tests.fleet.controller import (
-    REPOSITORY,
-    Controller,
-    Result,
-    assert_mail_flows,
-    live,
-    private_names,
-    reply_to,
-    send,
-    tree,
-)
+from tests.fleet.controller import (Controller, REPOSITORY, Result, arrived, assert_mail_flows, live, private_names, reply_to, send, tree)
 
 ADDED = {**GUIDE, "added.example": "smtp:[10.1.0.2]"}
 
@@ -64,21 +54,27 @@ def test_removing_most_domains_needs_approval(controller: Controller) -> None:
     assert reply_to(controller.fleet, controller.fleet.hosts[0], "user@example.org")[0] == 554
 
 
-def test_removing_a_domain_with_queued_mail_needs_approval(controller: Controller) -> None:
-    host = controller.fleet.hosts[1]
-    many = {f"d{number}.example": "smtp:[10.1.0.77]" for number in range(5)}
-    controller.declare(relay_domains={**GUIDE, **many})
+def test_removing_or_moving_a_domain_with_queued_mail_needs_approval(controller: Controller) -> None:
+    fleet, host = controller.fleet, controller.fleet.hosts[1]
+    many = {**GUIDE, **{f"d{number}.example": "smtp:[10.1.0.77]" for number in range(10)}}
+    controller.declare(relay_domains=many)
     controller.roll_out()
-    send(controller.fleet, host, "user@d3.example", "waiting")
-    controller.declare(
-        relay_domains={domain: hop for domain, hop in {**GUIDE, **many}.items() if domain != "d3.example"}
-    )
+    for domain in ("d3.example", "d4.example"):
+        send(fleet, host, f"user@{domain}", "waiting")
+    del many["d3.example"]
+    controller.declare(relay_domains={**many, "d4.example": "smtp:[10.1.0.2]"})
     controller.approves = ()
     stopped = controller.run("-y")
     assert stopped.status == 1
     assert f"needs approval (queued): mail is queued for d3.example, which is removed [{host.name}]" in stopped.said
+    assert "(queued): mail is queued for d4.example, which is moved to another next hop" in stopped.said
     controller.approves = ("queued",)
-    assert "routes of removed domains stay for 1 queued recipients" in controller.roll_out().log
+    log = controller.roll_out().log
+    assert "routes of removed domains stay for 1 queued recipients" in log
+    assert f"[{host.name}] 1 queued recipients wait since before their domains were moved" in log
+    host.run(["postqueue", "-s", "d4.example"])
+    host.run(["postqueue", "-f"])
+    assert arrived(fleet, "waiting", "user@d4.example")
     host.run(["postsuper", "-d", "ALL"])
     controller.approves = ()
     controller.roll_out()
