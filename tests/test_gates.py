@@ -57,7 +57,7 @@ def test_the_reason_counts_what_goes() -> None:
 
 
 @pytest.mark.parametrize(("queued", "is_closed"), [({"d1.example": 2}, True), ({"d9.example": 2}, False), ({}, False)])
-def test_a_domain_with_queued_mail_is_neither_removed_nor_moved_unasked(queued: dict[str, int], is_closed: bool) -> None:
+def test_a_domain_with_queued_mail_is_not_removed_or_moved_unasked(queued: dict[str, int], is_closed: bool) -> None:
     host = observed(desired(relay_domains=TEN), queued=queued)
     assert ("queued" in closed(desired(relay_domains=without(TEN, 2)), host)) is is_closed
     moved = {**TEN, "d1.example": "smtp:[10.1.0.9]"}

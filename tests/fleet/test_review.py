@@ -10,7 +10,18 @@ import pytest
 
 from mailproxy.as_json import SCHEMA
 from tests.fleet.conftest import GUIDE
-from tests.fleet.controller import (Controller, REPOSITORY, Result, arrived, assert_mail_flows, live, private_names, reply_to, send, tree)
+from tests.fleet.controller import (
+    REPOSITORY,
+    Controller,
+    Result,
+    arrived,
+    assert_mail_flows,
+    live,
+    private_names,
+    reply_to,
+    send,
+    tree,
+)
 
 ADDED = {**GUIDE, "added.example": "smtp:[10.1.0.2]"}
 
