@@ -164,7 +164,7 @@ def test_verify_tells_a_stopped_postfix_a_wrong_table_and_a_host_that_is_away(co
     script = "echo example.com smtp:[10.1.0.9] >/run/t && postmap hash:/run/t && cp /run/t.db /etc/postfix/transport.db"
     wrong.run(["sh", "-c", script])
     controller.fleet.power_off(away)
-    controller.declare(ssh_connect_timeout=3, ssh_connect_retries=0)
+    controller.declare(ssh_connect_retries=0)
     try:
         result = controller.call("mailproxy.verify", "-y")
         assert result.status == 1
