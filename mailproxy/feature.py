@@ -79,6 +79,13 @@ class Feature(BaseModel):
         """Return the entries of its indexed tables, by the names of their sources."""
         return {}
 
+    def lists(self, desired: DesiredState) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """Return the entries of its other tables, in the order in which Postfix tries them, by the names of the files.
+
+        They are of types such as cidr and regexp, which Postfix reads as they are, and the same on every host.
+        """
+        return {}
+
     def texts(self, desired: DesiredState, place: Place) -> Mapping[str, str]:
         """Return the texts of its other files, by name."""
         return {}

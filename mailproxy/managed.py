@@ -31,6 +31,10 @@ BASIC = (
 OF_FEATURES = (
     ManagedFile("relayrecipients", is_table=True, entry="recipients of", is_by_domain=True),
     ManagedFile("verifydomains", is_table=True, entry="verify recipients of", is_bare=True),
+    ManagedFile("clientaccess", entry="client access"),
+    ManagedFile("heloaccess", is_table=True, entry="HELO access"),
+    ManagedFile("senderaccess", is_table=True, entry="sender access"),
+    ManagedFile("recipientaccess", is_table=True, entry="recipient access"),
 )
 MANAGED = {file.name: file for file in (*BASIC, *OF_FEATURES)}
 

@@ -14,6 +14,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from mailproxy.access import Access
 from mailproxy.aliases import alias_name, alias_targets, joined
 from mailproxy.entries import Entries as Entries
 from mailproxy.entries import differing as differing
@@ -92,6 +93,7 @@ class DesiredState(BaseModel):
     relay_subdomains: Annotated[bool, Field(strict=True)] = False
     rollout: Rollout | None = None
     relay_recipients: RelayRecipients = RelayRecipients()
+    access: Access = Access()
 
     @cached_property
     def features(self) -> dict[str, Feature]:

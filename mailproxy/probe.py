@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
+from mailproxy.access import RECIPIENTS, is_kept_out
 from mailproxy.changes import Difference
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
@@ -88,7 +89,8 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     Where an earlier change was never proven, nobody knows any more what it changed: every domain counts as changed.
     """
     with_parents = found.wanted.subdomains == ROUTED
-    domains = _of_domains(found.live.domains, found.wanted.domains, is_unproven, with_parents)
+    kept_out = found.wanted.of("entry", RECIPIENTS)
+    domains = _of_domains(found.live.domains, found.wanted.domains, is_unproven, with_parents, kept_out)
     return replace(
         _with_recipients(domains, found.wanted),
         starttls=_offers_starttls(parameters),
@@ -98,15 +100,16 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
 
 
 @lru_cache(maxsize=256)
-def _of_domains(live: Entries, wanted: Entries, is_unproven: bool, with_parents: bool) -> Probes:
+def _of_domains(live: Entries, wanted: Entries, is_unproven: bool, with_parents: bool, kept_out: Entries) -> Probes:
     """Return what a change of domains asks for: once for all hosts that have it."""
     changed = list(dict.fromkeys([*(wanted if is_unproven else ()), *differing(live, wanted)]))
-    accepted = [domain for domain in changed if is_accepted(wanted.get(domain, "")) and domain in wanted]
-    others = sorted({domain for domain, hop in wanted.items() if is_accepted(hop)}.difference(accepted))
+    relayed = {domain for domain, hop in wanted.items() if is_accepted(hop)}
+    accepted = [domain for domain in changed if domain in relayed]
+    others = sorted(relayed.difference(accepted))
     removed = [domain for domain in changed if domain in live and is_accepted(live[domain])]
     gone = [domain for domain in removed if not _is_covered(domain, wanted, with_parents)]
     return Probes(
-        accepted=(*_spread(accepted, MOST), *_spread(others, SAMPLE)),
+        accepted=(*_spread(_open(accepted, kept_out), MOST), *_spread(_open(others, kept_out), SAMPLE)),
         refused=(*_spread(gone, MOST), FOREIGN),
         hops=next_hops(wanted[domain] for domain in accepted),
     )
@@ -143,7 +146,8 @@ def _one_of_each(addresses: Entries) -> dict[str, str]:
 def all_probes(found: Difference, parameters: Mapping[str, str], most: int | None) -> Probes:
     """Return what proves a host as it is: the same for so many domains, or all where that is None."""
     domains = [domain for domain, hop in found.wanted.domains.items() if is_accepted(hop)]
-    asked = domains if most is None else _spread(domains, most)
+    open_domains = _open(domains, found.wanted.of("entry", RECIPIENTS))
+    asked = open_domains if most is None else _spread(open_domains, most)
     hops = next_hops(found.wanted.domains[domain] for domain in domains)
     return replace(
         _with_recipients(Probes(tuple(asked), (FOREIGN,)), found.wanted),
@@ -316,6 +320,11 @@ def _is_covered(domain: str, wanted: Entries, with_parents: bool) -> bool:
 def _offers_starttls(parameters: Mapping[str, str]) -> bool:
     level = parameters.get("smtpd_tls_security_level", "")
     return level in _TLS_ON or (not level and parameters.get("smtpd_use_tls") == "yes")
+
+
+def _open(domains: Sequence[str], kept_out: Entries) -> list[str]:
+    """Return the domains whose RECIPIENT is not refused on purpose."""
+    return [domain for domain in domains if not is_kept_out(f"{RECIPIENT}@{domain}", kept_out)]
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:
