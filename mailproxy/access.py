@@ -58,8 +58,7 @@ _VIRTUAL = ("virtual_alias_domains", "virtual_alias_maps", "virtual_mailbox_doma
 def action(value: str) -> str:
     """Return what access(5) calls an action of group_data, or refuse it."""
     word, _, text = single_line(value).partition(" ")
-    if word not in _ACTIONS:
-        raise ValueError(_EXPECTED)
+    refuse_unless(word in _ACTIONS, _EXPECTED)
     found, text = _ACTIONS[word], " ".join(text.split())
     refuse_unless(found != ALLOWED or not text, "expected no text behind allow: nobody would see it")
     refuse_unless(text.isascii(), "expected a text in ASCII, as the replies of SMTP are")

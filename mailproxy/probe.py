@@ -121,7 +121,8 @@ def _with_recipients(asked: Probes, wanted: Meaning) -> Probes:
     # smtpd waits for the next hop with each answer.
     waiting = [domain for domain in asked.accepted if domain in verified][:SAMPLE]
     accepted = [domain for domain in asked.accepted if domain not in verified or domain in waiting]
-    known = {domain: local for domain, local in _one_of_each(wanted.of("entry", LISTED)).items() if domain in accepted}
+    one_of_each = _one_of_each(wanted.of("entry", LISTED), wanted.of("entry", RECIPIENTS))
+    known = {domain: local for domain, local in one_of_each.items() if domain in accepted}
     strict = [domain for domain in accepted if domain in known or domain in verified]
     return replace(
         asked,
@@ -133,12 +134,12 @@ def _with_recipients(asked: Probes, wanted: Meaning) -> Probes:
 
 
 @lru_cache(maxsize=64)
-def _one_of_each(addresses: Entries) -> dict[str, str]:
-    """Return a local part of each domain."""
+def _one_of_each(addresses: Entries, kept_out: Entries) -> dict[str, str]:
+    """Return a local part of each domain that is not refused on purpose."""
     found: dict[str, str] = {}
     for address in addresses:
         local, _, domain = address.rpartition("@")
-        if local:
+        if local and not is_kept_out(address, kept_out):
             found.setdefault(domain, local)
     return found
 

@@ -214,7 +214,7 @@ def feature_table(name: str, entries: Entries) -> Content:
 
 @lru_cache(maxsize=1024)
 def _feature_list(name: str, entries: tuple[tuple[str, str], ...]) -> Content:
-    return _content(name, template="table", entries=dict(entries))
+    return _content(name, template="list", entries=dict(entries))
 
 
 @lru_cache(maxsize=4096)

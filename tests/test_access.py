@@ -153,8 +153,8 @@ def test_a_review_says_who_is_kept_out_in_the_words_of_the_key() -> None:
     plan = planned(after, observed(before))
     assert isinstance(plan, Plan)
     assert [str(change) for changes in plan.changes for change in changes] == [
-        "- client access 192.0.2.0/24 REJECT",
-        "+ client access 198.51.100.0/24 REJECT no",
+        "- client access 192.0.2.0/24: REJECT",
+        "+ client access 198.51.100.0/24: REJECT no",
         "~ sender access a@example.org: REJECT -> REJECT no",
     ]
     assert plan.service.action == "reload"

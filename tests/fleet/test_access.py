@@ -141,9 +141,9 @@ def test_mail_is_refused_with_the_text_that_is_declared_until_that_is_gone(contr
     controller.declare(access=access, main_cf={"smtpd_authorized_xclient_hosts": "198.18.0.1"})
     result = controller.roll_out("--limit", host.name)
     for change in (
-        "+ client access 192.0.2.0/24 REJECT 5.7.1 ask postmaster@example.com",
-        "+ HELO access ylmf-pc REJECT",
-        "+ recipient access example.net REJECT closed",
+        "+ client access 192.0.2.0/24: REJECT 5.7.1 ask postmaster@example.com",
+        "+ HELO access ylmf-pc: REJECT",
+        "+ recipient access example.net: REJECT closed",
     ):
         assert change in result.said
     cases = {
