@@ -24,7 +24,7 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases clientaccess heloaccess main.cf mynetworks recipientaccess relaydomains relayrecipients senderaccess transport verifydomains'
+    FILES='aliases bodychecks clientaccess headerchecks heloaccess main.cf mimechecks mynetworks recipientaccess relaydomains relayrecipients senderaccess transport verifydomains'
     TABLES='aliases heloaccess recipientaccess relaydomains relayrecipients senderaccess transport verifydomains'
     SECRETS=''
 }

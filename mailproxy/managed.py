@@ -37,6 +37,9 @@ OF_FEATURES = (
     ManagedFile("heloaccess", is_table=True, entry="HELO access"),
     ManagedFile("senderaccess", is_table=True, entry="sender access"),
     ManagedFile("recipientaccess", is_table=True, entry="recipient access"),
+    ManagedFile("headerchecks", entry="header check", is_list=True),
+    ManagedFile("mimechecks", entry="MIME check", is_list=True),
+    ManagedFile("bodychecks", entry="body check", is_list=True),
 )
 MANAGED = {file.name: file for file in (*BASIC, *OF_FEATURES)}
 

@@ -125,6 +125,11 @@ def tables(desired: DesiredState) -> dict[str, Entries]:
     return {name: found[name] for name in TABLES if name in found}
 
 
+def needed_types(desired: DesiredState) -> frozenset[str]:
+    """Return the types of tables that a Postfix has to have, and that not every one has."""
+    return frozenset(type for feature in desired.features.values() for type in feature.types())
+
+
 def is_indexed(relay_domains: Entries) -> bool:
     """Whether relay domains are an indexed table, and not a plain list: a matter of their number alone."""
     return len(relay_domains) >= INDEXED_FROM
