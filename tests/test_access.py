@@ -168,6 +168,13 @@ def test_a_domain_that_is_kept_out_is_not_asked_for_as_one_that_has_to_be_taken(
     assert (asked.accepted, asked.refused) == (("example.org",), (FOREIGN,))
 
 
+def test_of_listed_recipients_one_is_asked_for_that_is_not_kept_out() -> None:
+    listed = {"example.com": ["alice", "bob"], "example.net": "any", "example.org": "any"}
+    contents = rendered(desired(relay_recipients=listed, access={"recipients": {"alice@": "reject"}}), postfix())
+    asked = probes(difference(contents, observed(desired())), {}, is_unproven=True)
+    assert dict(asked.known) == {"example.com": "bob"}
+
+
 @pytest.mark.parametrize(
     ("entries", "address", "expected"),
     [
