@@ -33,6 +33,41 @@ check_transports() {
     [ -z "$unknown" ] || fail 13 "transport names what is no service in master.cf:$unknown; nothing was touched"
 }
 
+# check_examples - tables that are tried in their order (regexp, pcre) are read by nobody but the daemons, which leave out the
+# lines that they cannot read. So that it is known which entry finds an example, each is to find its own number there.
+check_examples() {
+    [ -s "$stage/example" ] || return 0
+    mkdir "$stage/numbered"
+    sed 's/^\([^ ]* [^ ]*\) .*/\1/' "$stage/example" | sort -u >"$stage/numbered.names"
+    while read -r type name; do
+        awk -F '\t' 'FNR > 1 { print $1 "\t" (FNR - 1), $2 }' "$stage/$name" >"$stage/numbered/$name"
+        sed -n "s/^$type $name [^ ]* //p" "$stage/example" | sort -u |
+            postmap -c "$configuration" -q - "$type:$PWD/$stage/numbered/$name" >"$stage/found" 2>"$stage/said" || :
+        if [ -s "$stage/said" ]; then
+            unread=$(awk -F '\t' '
+                FILENAME == ARGV[1] { if (match($0, /, line [0-9]+:/)) bad[substr($0, RSTART + 7, RLENGTH - 8) + 0]; next }
+                FNR in bad { printf " %s", $1 }' "$stage/said" "$stage/numbered/$name")
+            fail 13 "$name: Postfix does not accept${unread:- it}: $(said | sed -e 's|numbered/||g' -e 's| $||'); nothing was touched"
+        fi
+        wrong=$(wrong_examples "$type" "$name")
+        [ -z "$wrong" ] || fail 13 "$name: $wrong; nothing was touched"
+    done <"$stage/numbered.names"
+}
+
+# wrong_examples TYPE NAME - of the examples of a table print those that another entry finds, or none, in one line.
+wrong_examples() {
+    awk -v type="$1" -v name="$2" '
+        FILENAME == ARGV[1] { pattern[FNR] = $0; sub(/\t.*/, "", pattern[FNR]); next }
+        FILENAME == ARGV[2] { text = $0; sub(/\t.*/, "", text); sub(/^[^\t]*\t/, ""); found[text] = $1 + 0; next }
+        $1 == type && $2 == name {
+            entry = $3; text = $0; sub(/^[^ ]* [^ ]* [^ ]* /, "", text)
+            is = (text in found) ? found[text] : 0; by = is ? pattern[is] : "nothing"
+            if (sub(/^!/, "", entry)) wrong = (is == entry + 0) ? ", expected that it does not" : ""
+            else wrong = (is != entry + 0) ? ", expected " pattern[entry + 0] : ""
+            if (wrong) { printf "%s\"%s\" is matched by %s%s", between, text, by, wrong; between = "; " }
+        }' "$stage/numbered/$2" "$stage/found" "$stage/example"
+}
+
 # check_types - numbers and times are what their defaults are: a daemon that finds another dies when it is started,
 # which may be long after this. Values that refer to others are left alone, and what may be more than its default.
 # What is declared was checked by the controller, with the manual of another version: this host's own defaults decide.

@@ -24,8 +24,8 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases main.cf mynetworks relaydomains relayrecipients transport verifydomains'
-    TABLES='aliases relaydomains relayrecipients transport verifydomains'
+    FILES='aliases bodychecks clientaccess headerchecks heloaccess main.cf mimechecks mynetworks recipientaccess relaydomains relayrecipients senderaccess transport verifydomains'
+    TABLES='aliases heloaccess recipientaccess relaydomains relayrecipients senderaccess transport verifydomains'
     SECRETS=''
 }
 PRIVATE=.mailproxy

@@ -19,6 +19,8 @@
 #                                   not send them
 #     swap STAGED NAME, service ACTION, drop NAME, note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand
 #                                   kept for activate.sh in the file "change", in this order, with those above
+#     example TYPE NAME ENTRY TEXT  of the table NAME, which is of a type that is tried in its order, the entry of that number
+#                                   is the first that matches TEXT; with "!" before the number it is not
 #     gone KEY, moved KEY (of routes), query TYPE NAME KEY hit VALUE or miss, hop DESTINATION      kept for it in files of these names
 #     end                           the last line; without it nothing is done
 #   Takes the lock, writes .mailproxy/stage.TOKEN/, and touches no live file. When it succeeds the lock and the
@@ -68,7 +70,7 @@ receive() {
     # What becomes live is to be read by all.
     umask 022
     awk -v stage="$stage" '
-        BEGIN { for (i = split("change meant bases gone moved query hop", kept, " "); i > 0; i--) printf "" > (stage "/" kept[i]) }
+        BEGIN { for (i = split("change meant bases example gone moved query hop", kept, " "); i > 0; i--) printf "" > (stage "/" kept[i]) }
         left > 0 { print > target; if (--left == 0) close(target); next }
         $1 == "file" || $1 == "edit" {
             print $NF, $2 > (stage "/meant")
@@ -76,7 +78,7 @@ receive() {
             left = $(NF - 1); if (left == 0) { printf "" > target; close(target) } next
         }
         $1 == "base" { print $3, $2 > (stage "/bases"); next }
-        $1 == "gone" || $1 == "moved" || $1 == "query" || $1 == "hop" { print substr($0, length($1) + 2) > (stage "/" $1); next }
+        $1 == "example" || $1 == "gone" || $1 == "moved" || $1 == "query" || $1 == "hop" { print substr($0, length($1) + 2) > (stage "/" $1); next }
         { print > (stage "/change"); last = $0 }
         END { exit last == "end" ? 0 : 3 }
     ' && status=0 || status=$?
@@ -264,6 +266,7 @@ keep_programs
 copy_saved
 choose_configuration
 index_tables
+check_examples
 prepare_crossing
 { save_live && save_loaded; } || fail 13 'what is live could not be copied: is the disk full? Nothing was touched'
 check_transports

@@ -29,6 +29,8 @@ Cause = Literal["declared", "by hand", "adopting", "returning"]
 
 # The key of what becomes of subdomains, which several files say together.
 SUBDOMAINS = "relay_subdomains"
+# The same of the order in which the entries of a table are tried.
+ORDER = "order, the first that differs"
 _UNKNOWN = "by hand, or declared: what was loaded is not known"
 # Stands for a value that nobody may see.
 SECRET = "<secret>"
@@ -181,6 +183,7 @@ def _differences(live: Meaning, wanted: Meaning, cause: Cause, foreign: Foreign 
     for name in FEATURE_FILES:
         if name in live.entries or name in wanted.entries:
             found.append(_changes("entry", live.of("entry", name), wanted.of("entry", name), cause, name))
+            found.append(_change_of_order(live.orders.get(name, ()), wanted.orders.get(name, ()), cause, name))
     if foreign:
         parameters = tuple(change for change in parameters if not _is_as_by_default(change, foreign))
     found.append(parameters)
@@ -195,6 +198,14 @@ def _changes(subject: Subject, before: Entries, after: Entries, cause: Cause, fi
         return tuple(_changes_by_domain(before, after, cause, file))
     keys = differing(before, after)
     return tuple(Change(subject, key, before.get(key), after.get(key), cause, file=file) for key in keys)
+
+
+@lru_cache(maxsize=1024)
+def _change_of_order(before: tuple[str, ...], after: tuple[str, ...], cause: Cause, file: str) -> tuple[Change, ...]:
+    """Return that entries which stay are tried in another order, with the first of them there."""
+    both = set(before).intersection(after)
+    pairs = zip((key for key in before if key in both), (key for key in after if key in both), strict=True)
+    return tuple(Change("entry", ORDER, *pair, cause, file=file) for pair in pairs if pair[0] != pair[1])[:1]
 
 
 def _changes_by_domain(before: Entries, after: Entries, cause: Cause, file: str) -> Iterator[Change]:
@@ -260,6 +271,8 @@ def _with_cause(change: Change, drifted: set[str], unknown: set[str], loaded: Me
         return change
     if not unknown.isdisjoint(files_of(change)):
         return replace(change, cause="by hand", note=_UNKNOWN)
+    if change.key == ORDER:
+        return replace(change, cause="by hand", note="by hand, or declared")
     said: Mapping[str, str] = loaded.of(change.subject, change.file)
     if change.file and MANAGED[change.file].is_by_domain:
         said = _addresses_by_domain(loaded.of(change.subject, change.file))

@@ -36,6 +36,20 @@ class Place:
         return f"{self.type}:{self.file(name)}"
 
 
+@dataclass(frozen=True)
+class Example:
+    """A text that a table of lists() is asked for before it goes live, by the host's own Postfix.
+
+    The entry of that number, 1 being the first, is to be the one that finds it, or is not to be.
+    """
+
+    type: str
+    file: str
+    entry: int
+    text: str
+    is_match: bool = True
+
+
 class Feature(BaseModel):
     """The value of such a key, as group_data has it. One that was not declared adds nothing anywhere.
 
@@ -78,6 +92,21 @@ class Feature(BaseModel):
     def tables(self, desired: DesiredState) -> Mapping[str, Entries]:
         """Return the entries of its indexed tables, by the names of their sources."""
         return {}
+
+    def lists(self, desired: DesiredState) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """Return the entries of its other tables, in the order in which Postfix tries them, by the names of the files.
+
+        They are of types such as cidr and regexp, which Postfix reads as they are, and the same on every host.
+        """
+        return {}
+
+    def types(self) -> Sequence[str]:
+        """Return the types of these tables that not every Postfix has."""
+        return ()
+
+    def examples(self) -> Iterator[Example]:
+        """Yield what these tables are to find."""
+        yield from ()
 
     def texts(self, desired: DesiredState, place: Place) -> Mapping[str, str]:
         """Return the texts of its other files, by name."""

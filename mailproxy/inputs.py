@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mailproxy.check import local_targets
 from mailproxy.edit import edit
+from mailproxy.feature import Example
 from mailproxy.indexed import TABLE_TYPE
 from mailproxy.lock import Held
 from mailproxy.model import DesiredState
@@ -11,7 +12,7 @@ from mailproxy.order import BRIDGE
 from mailproxy.parameters import asked_parameters
 from mailproxy.plan import Plan, Query, listing_digest
 from mailproxy.program import kept_files, kept_name
-from mailproxy.render import TEMPLATE_PARAMETERS, Content, rendered_without_host, transport_table
+from mailproxy.render import TEMPLATE_PARAMETERS, Content, needed_types, rendered_without_host, transport_table
 
 # Put before an expectation: of tables that are the ones that were loaded the digests are enough.
 BRIEFLY = "brief\n"
@@ -27,7 +28,7 @@ def expectation(desired: DesiredState, with_queue: bool = False, with_queues: bo
     of_features = (name for feature in desired.features.values() for name in feature.own_parameters())
     parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf), *of_features}
     asked = [f"ask {name}" for name in sorted(parameters)]
-    declares_type = desired.database_type or "default_database_type" in desired.main_cf
+    declares_type = desired.database_type or "default_database_type" in desired.main_cf or needed_types(desired)
     extra = ["types"] * bool(declares_type) + ["queue"] * with_queue + ["queues"] * with_queues
     return _lines([*wanted, *accounts, *asked, *extra])
 
@@ -84,6 +85,7 @@ def _records(plan: Plan, record: Mapping[str, str], whole: bool) -> Iterator[str
     yield from (f"record {name} {value}" for name, value in record.items())
     if plan.crossing is not None:
         yield f"cross {' '.join(plan.crossing)}"
+    yield from map(_example, plan.examples)
     yield from (f"gone {domain}" for domain in plan.gone)
     yield from (f"moved {domain}" for domain in plan.moved)
     yield from (f"swap {staged} {live}" for staged, live in plan.swaps)
@@ -104,6 +106,11 @@ def _questions(queries: Iterable[Query], hops: Iterable[str]) -> Iterator[str]:
         answer = "miss" if query.value is None else f"hit {query.value}"
         yield f"query {query.type} {query.table} {query.key} {answer}"
     yield from (f"hop {hop}" for hop in hops)
+
+
+def _example(example: Example) -> str:
+    entry = f"{'' if example.is_match else '!'}{example.entry}"
+    return f"example {example.type} {example.file} {entry} {example.text}"
 
 
 def _file(name: str, content: Content, live: Content | None) -> Iterator[str]:

@@ -8,7 +8,8 @@ class ManagedFile:
     """A file by its name: the source of an indexed table or text that Postfix reads as it is; a secret is never shown.
 
     A feature's is there only where group_data asks for it; entry is what a review calls one of its lines, or all
-    addresses of a domain together. is_bare tells that what its entries say besides their keys is always the same.
+    addresses of a domain together. is_bare tells that what its entries say besides their keys is always the same, and
+    is_list that they are tried in their order: a key, a tab, what it finds.
     """
 
     name: str
@@ -17,6 +18,7 @@ class ManagedFile:
     entry: str = ""
     is_by_domain: bool = False
     is_bare: bool = False
+    is_list: bool = False
 
 
 # Of the guide's proxy: they are on every host. relaydomains is indexed only from INDEXED_FROM domains on (render.py).
@@ -31,6 +33,13 @@ BASIC = (
 OF_FEATURES = (
     ManagedFile("relayrecipients", is_table=True, entry="recipients of", is_by_domain=True),
     ManagedFile("verifydomains", is_table=True, entry="verify recipients of", is_bare=True),
+    ManagedFile("clientaccess", entry="client access", is_list=True),
+    ManagedFile("heloaccess", is_table=True, entry="HELO access"),
+    ManagedFile("senderaccess", is_table=True, entry="sender access"),
+    ManagedFile("recipientaccess", is_table=True, entry="recipient access"),
+    ManagedFile("headerchecks", entry="header check", is_list=True),
+    ManagedFile("mimechecks", entry="MIME check", is_list=True),
+    ManagedFile("bodychecks", entry="body check", is_list=True),
 )
 MANAGED = {file.name: file for file in (*BASIC, *OF_FEATURES)}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Literal
 
-from mailproxy.managed import FEATURE_FILES, FILES, MANAGED, SECRETS, TABLES
+from mailproxy.managed import FEATURE_FILES, FEATURE_TABLES, FILES, MANAGED, SECRETS, TABLES
 from mailproxy.model import Entries
 from mailproxy.networks import network
 from mailproxy.observed import Foreign
@@ -34,6 +34,7 @@ OWN_NAME = "$myhostname"
 UNROUTED = "accepted, without the routes"
 ROUTED = "routed as their parent"
 
+_OTHER_FILES = tuple(name for name in FEATURE_FILES if name not in FEATURE_TABLES)
 # Parameters of main.cf that only say where the rest stands: what they lead to is what they mean.
 _PLUMBING = ("mynetworks", "alias_maps", "alias_database", "relay_domains", "transport_maps")
 _SUBDOMAINS = "parent_domain_matches_subdomains"
@@ -54,7 +55,8 @@ class Meaning:
     """What a host does for whom: relay domain -> next hop, trusted network -> "", alias -> targets, parameters.
 
     subdomains says what becomes of mail for subdomains of relay domains; unread names what files do not tell. entries
-    are those of the files of features, by file: of a table key -> value, of another line -> "".
+    are those of the files of features, by file: of a table key -> value, of another line -> ""; orders has the keys of
+    those tables that are tried in their order.
     """
 
     domains: Entries
@@ -64,6 +66,7 @@ class Meaning:
     subdomains: str
     unread: tuple[str, ...] = ()
     entries: Mapping[str, Entries] = field(default_factory=dict)
+    orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, subject: Subject, file: str = "") -> Entries:
         """Return the entries of one subject, or of a file of a feature."""
@@ -105,6 +108,7 @@ def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = 
         subdomains=subdomains,
         unread=tuple(unread for unread in sources.unread if not unread.startswith("mydestination")),
         entries={name: _entries(name, texts[name]) for name in FEATURE_FILES if name in texts},
+        orders={name: tuple(_listed(texts[name])) for name in FEATURE_FILES if name in texts and MANAGED[name].is_list},
     )
 
 
@@ -114,7 +118,25 @@ def _entries(name: str, text: str) -> Entries:
         return NOTHING
     if MANAGED[name].is_bare:
         return _lines("\n".join(table_keys(text)))
+    if MANAGED[name].is_list:
+        return _entries_listed(text)
     return table_entries(text) if name in TABLES else _lines(text)
+
+
+@lru_cache(maxsize=1024)
+def _entries_listed(text: str) -> Entries:
+    return Entries(_listed(text))
+
+
+@lru_cache(maxsize=1024)
+def _listed(text: str) -> dict[str, str]:
+    """Return the entries of a table that is tried in its order; what was written into it by hand may have no value."""
+    entries: dict[str, str] = {}
+    for line in text.split("\n"):
+        key, _, value = line.partition("\t")
+        if key.strip() and not key.startswith("#"):
+            entries.setdefault(key, value)
+    return entries
 
 
 @lru_cache(maxsize=1024)
@@ -216,17 +238,18 @@ def spelled_network(item: str) -> str:
 def _parameters(parameters: Entries, name: str, directory: str) -> Entries:
     """Return the parameters that say something by themselves, a host's own name by its reference.
 
-    Files of features are named as they are, whatever the type of the table, and alone say nothing.
+    Files of features are named as they are, whatever the type of an indexed table, and alone say nothing.
     """
     ours = _of_features(directory)
     said = {key: value for key, value in parameters.items() if key not in _PLUMBING and not ours.fullmatch(value)}
-    return Entries({key: spelled(key, ours.sub(r"\1", value), name) for key, value in said.items()})
+    return Entries({key: spelled(key, ours.sub(r"\1\2", value), name) for key, value in said.items()})
 
 
 @cache
 def _of_features(directory: str) -> re.Pattern[str]:
-    names = "|".join(map(re.escape, FEATURE_FILES))
-    return re.compile(rf"(?:(?:proxy:)?[a-z]+:)?{re.escape(directory)}/({names})(?![\w./-])")
+    tables, others = ("|".join(sorted(map(re.escape, names))) for names in (FEATURE_TABLES, _OTHER_FILES))
+    place = re.escape(directory)
+    return re.compile(rf"(?:(?:(?:proxy:)?[a-z]+:)?{place}/({tables})|{place}/({others}))(?![\w./-])")
 
 
 def spelled(key: str, value: str, name: str) -> str:

@@ -14,7 +14,9 @@ from pydantic import (
     WrapValidator,
 )
 
+from mailproxy.access import Access
 from mailproxy.aliases import alias_name, alias_targets, joined
+from mailproxy.checks import Checks
 from mailproxy.entries import Entries as Entries
 from mailproxy.entries import differing as differing
 from mailproxy.feature import Feature
@@ -94,6 +96,8 @@ class DesiredState(BaseModel):
     rollout: Rollout | None = None
     relay_recipients: RelayRecipients = RelayRecipients()
     limits: Limits = Limits()
+    access: Access = Access()
+    checks: Checks = Checks()
 
     @cached_property
     def features(self) -> dict[str, Feature]:

@@ -22,22 +22,27 @@ def network(value: str) -> str:
     """Return a network as Postfix spells it (IPv6 in brackets; see postconf(5), mynetworks), or refuse it."""
     text = single_line(value)
     excluded, text = text.startswith("!"), text.removeprefix("!").strip()
+    parsed, spelled = strict_network(text, "so Postfix answers 451 to everybody")
+    widest = WIDEST[parsed.version]
+    refuse_unless(excluded or parsed.prefixlen >= widest, f"{_OPEN}, of /{widest} at the widest")
+    if parsed.version == 6:
+        spelled = f"[{parsed.network_address}]/{parsed.prefixlen}"
+    return ("!" if excluded else "") + spelled
+
+
+def strict_network(text: str, effect: str) -> tuple[Network, str]:
+    """Return the network of a text, and the text without brackets, or refuse it; effect is what host bits lead to."""
     bracketed = re.fullmatch(r"\[([^]]*)\](/[0-9]+)?", text)
     address = bracketed[1] + (bracketed[2] or "") if bracketed else text
     try:
         parsed = ipaddress.ip_network(address)
     except ValueError as error:
-        raise ValueError(f"expected a network such as 10.1.0.0/16: {_why_none(address, error)}") from None
+        raise ValueError(f"expected a network such as 10.1.0.0/16: {_why_none(address, error, effect)}") from None
     length = address.partition("/")[2]
     is_number = bool(re.fullmatch("[0-9]+", length))
     refuse_unless(is_number or "/" not in address, f"expected a number of bits behind the /, found {length!r}")
     refuse_unless("%" not in address, "expected no interface behind an address")
-    widest = WIDEST[parsed.version]
-    refuse_unless(excluded or parsed.prefixlen >= widest, f"{_OPEN}, of /{widest} at the widest")
-    spelled = address
-    if parsed.version == 6:
-        spelled = f"[{parsed.network_address}]/{parsed.prefixlen}"
-    return ("!" if excluded else "") + spelled
+    return parsed, address
 
 
 @lru_cache(maxsize=1024)
@@ -64,9 +69,9 @@ def parsed_network(item: str) -> Network:
     return ipaddress.ip_network(item.removeprefix("!").replace("[", "").replace("]", ""))
 
 
-def _why_none(address: str, error: ValueError) -> str:
+def _why_none(address: str, error: ValueError, effect: str) -> str:
     if "has host bits set" in str(error):
-        return f"{error}, so Postfix answers 451 to everybody; did you mean {ipaddress.ip_network(address, False)}?"
+        return f"{error}, {effect}; did you mean {ipaddress.ip_network(address, False)}?"
     return str(error)
 
 
@@ -87,7 +92,7 @@ def _excluded(networks: Sequence[str]) -> Iterator[Problem]:
     excluded = [(item, parsed_network(item)) for item in networks if item.startswith("!")]
     for key, item in _keyed(networks):
         for exclusion, taken in excluded if not item.startswith("!") else ():
-            if _is_within(parsed_network(item), taken):
+            if is_within(parsed_network(item), taken):
                 reason = f"is not trusted, as {exclusion} excludes all of it: exclusions come first"
                 yield Problem(key, repr(item), f"{reason}; expected a narrower exclusion")
                 break
@@ -111,7 +116,7 @@ def _without_effect(networks: Sequence[str]) -> Iterator[Problem]:
             if not any(found.version == one.version and found.overlaps(one) for _, one in trusted):
                 yield Problem(key, repr(item), "excludes nothing: no network that is trusted holds it")
         else:
-            wider = next((other for other, one in trusted if one != found and _is_within(found, one)), None)
+            wider = next((other for other, one in trusted if one != found and is_within(found, one)), None)
             if wider:
                 yield Problem(key, repr(item), f"is in {wider} already")
         seen.add(item)
@@ -121,5 +126,6 @@ def _keyed(networks: Sequence[str]) -> Iterator[tuple[str, str]]:
     return ((f"mynetworks[{index}]", item) for index, item in enumerate(networks))
 
 
-def _is_within(inner: Network, outer: Network) -> bool:
+def is_within(inner: Network, outer: Network) -> bool:
+    """Whether all of a network is in another one."""
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]

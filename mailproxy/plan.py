@@ -2,11 +2,12 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from mailproxy.changes import Change, difference
+from mailproxy.feature import Example
 from mailproxy.gates import Gate, gates
 from mailproxy.indexed import SUFFIXES, TABLE_TYPE, crossing
 from mailproxy.main_cf import refusal
@@ -16,7 +17,7 @@ from mailproxy.notices import repairs_of, warnings_of_host, warnings_of_taking_o
 from mailproxy.observed import ObservedState, mode_of
 from mailproxy.order import bridged, renames, rerouted
 from mailproxy.probe import Probes, probes
-from mailproxy.render import Content, database_type, rendered, routes, tables
+from mailproxy.render import Content, database_type, needed_types, rendered, routes, tables
 from mailproxy.service import (
     NOTHING,
     Service,
@@ -89,6 +90,8 @@ class Plan:
     late_swaps: tuple[tuple[str, str], ...] = ()
     drops: tuple[str, ...] = ()
     queries: tuple[Query, ...] = field(default=(), repr=False)
+    # What the tables that are tried in their order are asked for before the swap.
+    examples: tuple[Example, ...] = field(default=(), repr=False)
     changes: tuple[tuple[Change, ...], ...] = field(default=(), repr=False)
     gates: tuple[Gate, ...] = ()
     is_managed: bool = True
@@ -124,6 +127,8 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     if table_type not in SUFFIXES or (observed.table_types is not None and table_type not in observed.table_types):
         usable = ", ".join(sorted((observed.table_types or set()) & set(SUFFIXES))) or "none of ours"
         return Refusal(f"database_type {table_type} is not one that its Postfix can index; it has {usable}")
+    if lacking := sorted(needed_types(desired).difference(observed.table_types or needed_types(desired))):
+        return Refusal(f"its Postfix has no tables of type {', '.join(lacking)}, which are declared")
     if reason := refusal(desired, observed.postfix):
         return Refusal(reason)
     contents = rendered(desired, observed.postfix)
@@ -167,6 +172,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         swaps=swaps,
         late_swaps=late_swaps,
         queries=tuple(_queries(desired, table_type, observed)),
+        examples=tuple(_examples(desired, changed)),
         base={name: observed.digest(name) for name in (*contents, *observed.live)},
         loaded={**wanted, **observed.postfix.kept, TABLE_TYPE: table_type},
         # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
@@ -259,6 +265,11 @@ def _drops(
     used = {f"{table}.{suffix}" for table in tables(desired) for suffix in SUFFIXES[table_type]}.union(contents)
     made = observed.manifest.digests if observed.manifest else {}
     return tuple(sorted(name for name in observed.live if name in made and name not in used))
+
+
+def _examples(desired: DesiredState, changed: Collection[str]) -> Iterator[Example]:
+    for feature in desired.features.values():
+        yield from (example for example in feature.examples() if example.file in changed)
 
 
 def _queries(desired: DesiredState, table_type: str, observed: ObservedState) -> Iterator[Query]:

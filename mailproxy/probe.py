@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
+from mailproxy.access import RECIPIENTS, is_kept_out
 from mailproxy.changes import Difference
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
@@ -93,7 +94,8 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     Where an earlier change was never proven, nobody knows any more what it changed: every domain counts as changed.
     """
     with_parents = found.wanted.subdomains == ROUTED
-    domains = _of_domains(found.live.domains, found.wanted.domains, is_unproven, with_parents)
+    kept_out = found.wanted.of("entry", RECIPIENTS)
+    domains = _of_domains(found.live.domains, found.wanted.domains, is_unproven, with_parents, kept_out)
     most = _most_of_each(parameters)
     largest = _largest(parameters)
     # Who did not get larger messages so far may not take them.
@@ -110,15 +112,16 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
 
 
 @lru_cache(maxsize=256)
-def _of_domains(live: Entries, wanted: Entries, is_unproven: bool, with_parents: bool) -> Probes:
+def _of_domains(live: Entries, wanted: Entries, is_unproven: bool, with_parents: bool, kept_out: Entries) -> Probes:
     """Return what a change of domains asks for: once for all hosts that have it."""
     changed = list(dict.fromkeys([*(wanted if is_unproven else ()), *differing(live, wanted)]))
-    accepted = [domain for domain in changed if is_accepted(wanted.get(domain, "")) and domain in wanted]
-    others = sorted({domain for domain, hop in wanted.items() if is_accepted(hop)}.difference(accepted))
+    relayed = {domain for domain, hop in wanted.items() if is_accepted(hop)}
+    accepted = [domain for domain in changed if domain in relayed]
+    others = sorted(relayed.difference(accepted))
     removed = [domain for domain in changed if domain in live and is_accepted(live[domain])]
     gone = [domain for domain in removed if not _is_covered(domain, wanted, with_parents)]
     return Probes(
-        accepted=(*_spread(accepted, MOST), *_spread(others, SAMPLE)),
+        accepted=(*_spread(_open(accepted, kept_out), MOST), *_spread(_open(others, kept_out), SAMPLE)),
         refused=(*_spread(gone, MOST), FOREIGN),
         hops=next_hops(wanted[domain] for domain in accepted),
     )
@@ -130,7 +133,8 @@ def _with_recipients(asked: Probes, wanted: Meaning) -> Probes:
     # smtpd waits for the next hop with each answer.
     waiting = [domain for domain in asked.accepted if domain in verified][:SAMPLE]
     accepted = [domain for domain in asked.accepted if domain not in verified or domain in waiting]
-    known = {domain: local for domain, local in _one_of_each(wanted.of("entry", LISTED)).items() if domain in accepted}
+    one_of_each = _one_of_each(wanted.of("entry", LISTED), wanted.of("entry", RECIPIENTS))
+    known = {domain: local for domain, local in one_of_each.items() if domain in accepted}
     strict = [domain for domain in accepted if domain in known or domain in verified]
     return replace(
         asked,
@@ -142,12 +146,12 @@ def _with_recipients(asked: Probes, wanted: Meaning) -> Probes:
 
 
 @lru_cache(maxsize=64)
-def _one_of_each(addresses: Entries) -> dict[str, str]:
-    """Return a local part of each domain."""
+def _one_of_each(addresses: Entries, kept_out: Entries) -> dict[str, str]:
+    """Return a local part of each domain that is not refused on purpose."""
     found: dict[str, str] = {}
     for address in addresses:
         local, _, domain = address.rpartition("@")
-        if local:
+        if local and not is_kept_out(address, kept_out):
             found.setdefault(domain, local)
     return found
 
@@ -161,7 +165,8 @@ def _hops_of_all(wanted: Entries) -> tuple[str, ...]:
 def all_probes(found: Difference, parameters: Mapping[str, str], most: int | None) -> Probes:
     """Return what proves a host as it is: the same for so many domains, or all where that is None."""
     domains = [domain for domain, hop in found.wanted.domains.items() if is_accepted(hop)]
-    asked = _spread(domains, min(len(domains) if most is None else most, _most_of_each(parameters)))
+    open_domains = _open(domains, found.wanted.of("entry", RECIPIENTS))
+    asked = _spread(open_domains, min(len(domains) if most is None else most, _most_of_each(parameters)))
     hops = next_hops(found.wanted.domains[domain] for domain in domains)
     return replace(
         _with_recipients(Probes(tuple(asked), (FOREIGN,)), found.wanted),
@@ -341,6 +346,11 @@ def _grows(before: int | None, after: int | None) -> bool:
 def _offers_starttls(parameters: Mapping[str, str]) -> bool:
     level = parameters.get("smtpd_tls_security_level", "")
     return level in _TLS_ON or (not level and parameters.get("smtpd_use_tls") == "yes")
+
+
+def _open(domains: Sequence[str], kept_out: Entries) -> list[str]:
+    """Return the domains whose RECIPIENT is not refused on purpose."""
+    return [domain for domain in domains if not is_kept_out(f"{RECIPIENT}@{domain}", kept_out)]
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:

@@ -1,7 +1,7 @@
 """The desired state as the text of the managed files, for the Postfix a host has."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -76,7 +76,8 @@ def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
         "aliases": _aliases(desired.aliases),
         "relaydomains": relaydomains(desired.relay_domains),
         "transport": transport_table(routes(desired)),
-        **_tables_of_features(desired),
+        **{content.name: content for content in _tables_of_features(desired)},
+        **{content.name: content for content in _lists_of_features(desired)},
         **_texts_of_features(desired, postfix),
     }
 
@@ -89,12 +90,18 @@ def rendered_without_host(desired: DesiredState) -> dict[str, Content]:
         relaydomains(desired.relay_domains),
         transport_table(routes(desired)),
     )
-    return {**{content.name: content for content in basic}, **_tables_of_features(desired)}
+    of_features = (*_tables_of_features(desired), *_lists_of_features(desired))
+    return {content.name: content for content in (*basic, *of_features)}
 
 
-def _tables_of_features(desired: DesiredState) -> dict[str, Content]:
-    found = (feature.tables(desired) for feature in desired.features.values())
-    return {name: feature_table(name, entries) for tables in found for name, entries in tables.items()}
+def _tables_of_features(desired: DesiredState) -> Iterator[Content]:
+    for feature in desired.features.values():
+        yield from (feature_table(name, entries) for name, entries in feature.tables(desired).items())
+
+
+def _lists_of_features(desired: DesiredState) -> Iterator[Content]:
+    for feature in desired.features.values():
+        yield from (_feature_list(name, tuple(entries)) for name, entries in feature.lists(desired).items())
 
 
 def _texts_of_features(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
@@ -116,6 +123,11 @@ def tables(desired: DesiredState) -> dict[str, Entries]:
     for entries in of_features:
         found.update(entries)
     return {name: found[name] for name in TABLES if name in found}
+
+
+def needed_types(desired: DesiredState) -> frozenset[str]:
+    """Return the types of tables that a Postfix has to have, and that not every one has."""
+    return frozenset(type for feature in desired.features.values() for type in feature.types())
 
 
 def is_indexed(relay_domains: Entries) -> bool:
@@ -203,6 +215,11 @@ def transport_table(entries: Entries) -> Content:
 def feature_table(name: str, entries: Entries) -> Content:
     """Return the source of a feature's table with these entries."""
     return _content(name, template="table", entries=entries)
+
+
+@lru_cache(maxsize=1024)
+def _feature_list(name: str, entries: tuple[tuple[str, str], ...]) -> Content:
+    return _content(name, template="list", entries=dict(entries))
 
 
 @lru_cache(maxsize=4096)
