@@ -14,6 +14,7 @@ _COMMANDS = {
     "adopt": "mailproxy.adopting",
     "bootstrap": "mailproxy.bootstrapping",
     "generations": "mailproxy.history",
+    "queue": "mailproxy.queueing",
     "release": "mailproxy.releasing",
     "rollback": "mailproxy.rolling_back",
     "status": "mailproxy.ledger",

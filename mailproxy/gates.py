@@ -24,6 +24,10 @@ GATES: dict[GateName, str] = {
     "unreachable": "hosts are left behind that could not be reached or read",
     "takeover": "a host that was made by hand relays mail already",
 }
+# The same of what is no rollout.
+FURTHER_GATES = {
+    "delete": "messages are deleted from a queue (mailproxy.queue)",
+}
 MOST_REMOVALS = 10
 MOST_REMOVALS_PERCENT = 30
 _NAMED = 3
