@@ -13,11 +13,13 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 _COMMANDS = {
     "adopt": "mailproxy.adopting",
     "bootstrap": "mailproxy.bootstrapping",
+    "drain": "mailproxy.draining",
     "generations": "mailproxy.history",
     "queue": "mailproxy.queueing",
     "release": "mailproxy.releasing",
     "rollback": "mailproxy.rolling_back",
     "status": "mailproxy.ledger",
+    "undrain": "mailproxy.draining",
     "verify": "mailproxy.verifying",
 }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from mailproxy.drained import parameters_told
 from mailproxy.model import Entries
 from mailproxy.networks import network
 from mailproxy.observed import Foreign
@@ -85,7 +86,7 @@ def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = 
         domains=domains,
         networks=_networks(sources.items("mynetworks", holding.get("mynetworks", ""))),
         aliases=sources.entries("alias_maps", holding.get("alias_maps", ""), alias_entries),
-        parameters=_parameters(parameters, holding.get("myhostname", "")),
+        parameters=_parameters(parameters_told(texts.get("main.cf", ""), parameters), holding.get("myhostname", "")),
         subdomains=subdomains,
         unread=tuple(unread for unread in sources.unread if not unread.startswith("mydestination")),
     )

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from mailproxy.changes import Difference
+from mailproxy.drained import CODE, is_of_drained
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
 from mailproxy.meaning import ROUTED, is_accepted
@@ -39,7 +40,8 @@ class Probes:
     """What a host is asked: relay domains that it must accept, domains that it must refuse, whether it offers STARTTLS.
 
     networks are those it trusts, hops the next hops that it must reach. interface is the first address, or name, that
-    its inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer.
+    its inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer,
+    and is_drained whether with 421 alone.
     """
 
     accepted: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class Probes:
     hops: tuple[str, ...] = ()
     interface: str = ""
     serves: bool = True
+    is_drained: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,10 @@ def _by_verdict(
 ) -> dict[Verdict, list[str]]:
     found: dict[Verdict, list[str]] = {}
     for reply in replies:
-        judged, text = _judged(reply, is_trusted, was_reachable)
+        if asked.is_drained and reply.kind == "greeting" and reply.code:
+            judged, text = _judged_drained(reply)
+        else:
+            judged, text = _judged(reply, is_trusted, was_reachable)
         # Several sessions may say the same.
         if text and text not in found.setdefault(judged, []):
             found[judged].append(text)
@@ -194,9 +200,17 @@ def _judged(reply: Reply, is_trusted: bool, was_reachable: bool) -> tuple[Verdic
     return _judged_foreign(reply, said, is_trusted)
 
 
+def _judged_drained(reply: Reply) -> tuple[Verdict, str]:
+    if reply.code == CODE:
+        return "pass", ""
+    return "fail", f"it is drained, and greets all the same: {reply.code} {reply.text}; expected {CODE}"
+
+
 def _judged_greeting(reply: Reply, said: str, was_reachable: bool) -> tuple[Verdict, str]:
     if reply.code in (220, 250):
         return "pass", ""
+    if is_of_drained(reply.code, reply.text):
+        return "fail", f"it still answers as a drained host: {said}; expected 220"
     if reply.code:
         return _of_refusal(reply), f"it does not greet: {said}; expected 220"
     if was_reachable:

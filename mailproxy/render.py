@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mailproxy import drained
 from mailproxy.model import DesiredState, Entries
 from mailproxy.relaying import OWN_RULE, in_recipient_restrictions
 from mailproxy.restrictions import RECIPIENT, RELAY
@@ -94,13 +95,17 @@ class Content:
 
 @dataclass(frozen=True)
 class HostPostfix:
-    """What of a host's Postfix the rendering depends on: defaults as postconf -d prints them, kept as main.cf sets."""
+    """What of a host's Postfix the rendering depends on: defaults as postconf -d prints them, kept as main.cf sets.
+
+    drained is why the host is out of service, '' where it is not.
+    """
 
     version: tuple[int, int]
     config_directory: str
     default_database_type: str
     defaults: Entries
     kept: Entries
+    drained: str = ""
 
     def knows(self, parameter: str) -> bool:
         """Whether a parameter of WHERE_KNOWN has a default there."""
@@ -231,6 +236,8 @@ def transport_table(entries: Entries) -> Content:
 @lru_cache(maxsize=4096)
 def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
     type, further = database_type(desired, postfix), parameters_on(postfix, desired.main_cf)
+    if postfix.drained:
+        further = Entries({name: value for name, value in further.items() if name not in drained.PARAMETERS})
     # Before 2.10 there is no smtpd_relay_restrictions: a rule written there would be ignored.
     rule = RELAY if postfix.knows(RELAY) else RECIPIENT
     return _content(
@@ -244,6 +251,7 @@ def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
         relay_rule=None if rule in further else f"{rule} = {OWN_RULE}",
         bare_newline=None if "smtpd_forbid_bare_newline" in further else _bare_newline(postfix),
         further=further,
+        drained=drained.lines_of(postfix.drained),
         kept={name: value for name, value in postfix.kept.items() if name not in further},
     )
 

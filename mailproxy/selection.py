@@ -1,17 +1,16 @@
 """Which messages of a queue are meant, and what is to be done with them: arguments of mailproxy.queue -> Selection."""
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from mailproxy.moment import seconds_of
 from mailproxy.names import domain_name, single_line
 
 QUEUES = ("deferred", "active", "hold")
 FILTERS = ("domain", "next_hop", "sender", "older_than", "reason", "queue")
 NAMES = (*FILTERS, "do")
 _PLACES = {"deferred": "deferred", "active": "active", "hold": "on hold"}
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 # The sender of bounces, as Postfix lists it.
 _NULL_SENDER = "MAILER-DAEMON"
 
@@ -91,10 +90,7 @@ def _record(name: str, value: str) -> str:
     if name == "domain":
         return f"domain {domain_name(value)}"
     if name == "older_than":
-        parts = re.fullmatch(r"([0-9]{1,6})([smhdw])", value)
-        if not parts:
-            raise ValueError("expected a time such as 30m, 12h or 5d")
-        return f"older {int(parts[1]) * _SECONDS[parts[2]]}"
+        return f"older {seconds_of(value)}"
     if name == "sender":
         return f"sender {_NULL_SENDER if value == '<>' else value.removeprefix('@')}"
     return f"{name} {value}"
