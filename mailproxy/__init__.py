@@ -14,11 +14,14 @@ _COMMANDS = {
     "adopt": "mailproxy.adopting",
     "bootstrap": "mailproxy.bootstrapping",
     "dns": "mailproxy.looking_up",
+    "drain": "mailproxy.draining",
     "generations": "mailproxy.history",
     "metrics": "mailproxy.measuring",
+    "queue": "mailproxy.queueing",
     "release": "mailproxy.releasing",
     "rollback": "mailproxy.rolling_back",
     "status": "mailproxy.ledger",
+    "undrain": "mailproxy.draining",
     "verify": "mailproxy.verifying",
 }
 

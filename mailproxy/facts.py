@@ -5,6 +5,8 @@ from pyinfra.api import FactBase, StringCommand
 from mailproxy.bare import Survey, surveyed
 from mailproxy.observed import ObservedState, Unread, parsed
 from mailproxy.program import LOADER, output_of
+from mailproxy.waiting import Queue
+from mailproxy.waiting import parsed as parsed_queue
 
 
 class Observation(FactBase[ObservedState | Unread]):
@@ -51,3 +53,18 @@ class Installation(FactBase[Survey | None]):
     def process(self, output: list[str]) -> Survey | None:
         """Return the parsed records."""
         return surveyed(output)
+
+
+class MailQueue(FactBase[Queue | Unread]):
+    """What waits in a host's queue, as far as it is chosen; None when not even a reason came back.
+
+    files/queue.sh and the filters (mailproxy.selection) go in as _stdin (mailproxy.privilege.as_root).
+    """
+
+    def command(self) -> StringCommand:
+        """Return what reads a program and runs it."""
+        return StringCommand(LOADER)
+
+    def process(self, output: list[str]) -> Queue | Unread:
+        """Return the parsed records."""
+        return parsed_queue(output)

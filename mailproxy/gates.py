@@ -13,7 +13,7 @@ from mailproxy.observed import ObservedState
 from mailproxy.syntax import main_cf_parameters
 
 Network = IPv4Network | IPv6Network
-GateName = Literal["removals", "queued", "networks", "restart", "unreachable", "takeover"]
+GateName = Literal["removals", "queued", "networks", "restart", "unreachable", "takeover", "delete", "drain"]
 
 # What each gate stops; the names are those of --data approve=.
 GATES: dict[GateName, str] = {
@@ -23,6 +23,11 @@ GATES: dict[GateName, str] = {
     "restart": "Postfix stops answering for a moment",
     "unreachable": "hosts are left behind that could not be reached or read",
     "takeover": "a host that was made by hand relays mail already",
+}
+# The same of what is no rollout.
+FURTHER_GATES: dict[GateName, str] = {
+    "delete": "messages are deleted from a queue (mailproxy.queue)",
+    "drain": "no host of the inventory is left that takes mail (mailproxy.drain)",
 }
 MOST_REMOVALS = 10
 MOST_REMOVALS_PERCENT = 30

@@ -8,6 +8,7 @@ from pyinfra.api import Host, Inventory
 
 from mailproxy.declaration import declared, declared_rollout
 from mailproxy.digest import Fingerprint, fingerprint, fingerprint_of_return
+from mailproxy.drained import RECORD
 from mailproxy.inputs import expectation, expectation_of_generation
 from mailproxy.mail_exchangers import mail_hosts
 from mailproxy.observed import ObservedState, Unread
@@ -63,8 +64,9 @@ class Declared:
         return fingerprint(self.desired[host], observed, how)
 
     def record(self, host: str, observed: ObservedState) -> Mapping[str, str]:
-        """The commit is the run's own."""
-        return {}
+        """The commit is the run's own; a drained host stays so, since when it was."""
+        since = observed.manifest.record.get(RECORD) if observed.manifest and observed.postfix.drained else None
+        return {RECORD: since} if since else {}
 
 
 class Earlier:
@@ -95,4 +97,5 @@ class Earlier:
         """Return which generation it is, and the commit that it came from."""
         saved = observed.saved
         commit = saved.manifest.record.get("commit", "") if saved and saved.manifest else ""
-        return {"commit": commit, "returned": str(saved and saved.number)}
+        drained = saved.manifest.record.get(RECORD, "") if saved and saved.manifest else ""
+        return {"commit": commit, "returned": str(saved and saved.number), RECORD: drained}

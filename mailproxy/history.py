@@ -9,7 +9,8 @@ import click
 from pyinfra import context
 
 from mailproxy.inputs import expectation_of_generation
-from mailproxy.ledger import columns, time_text
+from mailproxy.ledger import columns
+from mailproxy.moment import time_text
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
 from mailproxy.reading import Reading

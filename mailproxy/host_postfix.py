@@ -36,6 +36,7 @@ class HostPostfix:
     """What of a host's Postfix the rendering depends on: defaults as postconf -d prints them, kept as main.cf sets.
 
     lacking are parameters that it was asked for and does not know; master_cf is its text where a feature needs that.
+    drained is why the host is out of service, '' where it is not.
     """
 
     version: tuple[int, int]
@@ -45,6 +46,7 @@ class HostPostfix:
     kept: Entries
     lacking: frozenset[str] = frozenset()
     master_cf: str = ""
+    drained: str = ""
 
     def knows(self, parameter: str) -> bool:
         """Whether a parameter of WHERE_KNOWN has a default there."""

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
 
 import click
 from pyinfra import context
@@ -14,9 +13,11 @@ from mailproxy import drift
 from mailproxy.as_text import visible
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
+from mailproxy.drained import told
 from mailproxy.inputs import expectation
 from mailproxy.meaning import ROUTED, is_accepted
 from mailproxy.model import DesiredState
+from mailproxy.moment import time_text
 from mailproxy.names import domain_name
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
@@ -60,14 +61,6 @@ def row(name: str, desired: DesiredState, observed: ObservedState | Unread, doma
     )
 
 
-def time_text(seconds: str) -> str:
-    """Return seconds since 1970 as a date in UTC, "-" where they are none."""
-    try:
-        return f"{datetime.fromtimestamp(int(seconds), timezone.utc):%Y-%m-%d %H:%M}"
-    except (ValueError, OverflowError, OSError):
-        return _UNKNOWN
-
-
 def table(rows: Sequence[Row]) -> str:
     """Return rows in columns, the first line naming them; a column in which nothing is said is left out."""
     names = [column.name for column in fields(Row) if any(getattr(one, column.name) for one in rows)]
@@ -89,6 +82,8 @@ def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
         yield DISABLED.reason
     elif not observed.running:
         yield "POSTFIX IS NOT RUNNING"
+    if observed.postfix.drained:
+        yield told(observed.postfix.drained, observed.manifest.record if observed.manifest else {})
     if not isinstance(outcome, Plan):
         yield f"cannot be managed: {outcome.reason}"
     elif not outcome.is_managed:
@@ -116,6 +111,8 @@ def _domain(domain: str, desired: DesiredState, observed: ObservedState) -> str:
     what = "not accepted" if hop is None else f"-> {hop}" if is_accepted(hop) else hop
     if not observed.running:
         return f"{what}, but Postfix is not running"
+    if observed.postfix.drained:
+        return f"{what}, but drained"
     digests = observed.manifest.digests if observed.manifest else {}
     deciding = [name for name in digests if not name.startswith(("aliases", "mynetworks"))]
     if any(digests[name] != observed.digest(name) for name in deciding):

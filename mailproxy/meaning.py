@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Literal
 
+from mailproxy.drained import parameters_told
 from mailproxy.managed import FEATURE_FILES, FEATURE_TABLES, FILES, MANAGED, SECRETS, TABLES
 from mailproxy.model import Entries
 from mailproxy.networks import network
@@ -104,7 +105,9 @@ def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = 
         domains=domains,
         networks=_networks(sources.items("mynetworks", holding.get("mynetworks", ""))),
         aliases=sources.entries("alias_maps", holding.get("alias_maps", ""), alias_entries),
-        parameters=_parameters(parameters, holding.get("myhostname", ""), directory),
+        parameters=_parameters(
+            parameters_told(texts.get("main.cf", ""), parameters), holding.get("myhostname", ""), directory
+        ),
         subdomains=subdomains,
         unread=tuple(unread for unread in sources.unread if not unread.startswith("mydestination")),
         entries={name: _entries(name, texts[name]) for name in FEATURE_FILES if name in texts},

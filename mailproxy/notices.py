@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from mailproxy.changes import Difference
 from mailproxy.check import local_accounts
+from mailproxy.drained import told
 from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState
 from mailproxy.observed import ObservedState
@@ -36,7 +37,21 @@ def warnings_of_host(desired: DesiredState, observed: ObservedState) -> Iterator
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
     if taken := warning_of_any(desired.relay_recipients, desired.relay_domains):
         yield taken
+    yield from _warnings_of_draining(observed)
     yield from warnings_of_lock(observed)
+
+
+def _warnings_of_draining(observed: ObservedState) -> Iterator[str]:
+    """Yield that a host is out of service, and what is left in its queue where that was asked for."""
+    if observed.postfix.drained:
+        since = told(observed.postfix.drained, observed.manifest.record if observed.manifest else {})
+        yield f"{since}; it answers 421 until mailproxy.undrain{_left(observed)}"
+
+
+def _left(observed: ObservedState) -> str:
+    if observed.queue is None:
+        return ""
+    return f"; messages left in its queue: {observed.queue}" if observed.queue else "; its queue is empty"
 
 
 def warnings_of_lock(observed: ObservedState) -> Iterator[str]:

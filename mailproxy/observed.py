@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from mailproxy.drained import reason_in
 from mailproxy.host_postfix import HOST_PARAMETERS, HostPostfix
 from mailproxy.lock import Held, Lock
 from mailproxy.managed import SECRETS
@@ -193,7 +194,8 @@ def _decoded(lines: list[str], encoding: str) -> str:
 
 def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedState:
     manifest = _manifest(records.get("manifest", []))
-    in_main_cf = main_cf_parameters(texts.get("main.cf", ""))
+    main_cf = texts.get("main.cf", "")
+    in_main_cf = main_cf_parameters(main_cf)
     # postmulti edits these while we are away, also in the main.cf of an instance that it leaves alone otherwise.
     instances = {name: value for name, value in in_main_cf.items() if name.startswith("multi_instance_")}
     # What the last rollout kept wins: a main.cf that lost its queue_directory is not to lose the queue.
@@ -203,6 +205,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
     version = re.match(r"(\d+)\.(\d+)", defaults["mail_version"])
     if not version:
         raise ValueError(f"version {defaults['mail_version']!r}")
+    # A host stays drained as it was loaded last; of an interrupted change that may be what is live.
     postfix = HostPostfix(
         version=(int(version[1]), int(version[2])),
         config_directory=records.get("instance", [defaults["config_directory"]])[0],
@@ -211,6 +214,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         kept=Entries(kept),
         lacking=frozenset(records.get("lacks", [])),
         master_cf=texts.get("master.cf", ""),
+        drained=reason_in(main_cf if "journal" in records else texts.get(f"{_LOADED}main.cf", main_cf)),
     )
     own = {name: text for name, text in texts.items() if not name.startswith((_LOADED, _SAVED))}
     queue = records.get("queue", ["unread"])[0]

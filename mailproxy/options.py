@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mailproxy.digest import is_digest
-from mailproxy.gates import GATES
+from mailproxy.gates import FURTHER_GATES, GATES
 
 FORMATS = (".md", ".html", ".json")
 NO_CHANGES = "no_changes"
@@ -37,7 +37,7 @@ def options(given: Mapping[str, Any]) -> Options:
     """Return the options among what --data gives; raises ValueError with all that is wrong, a line each."""
     problems = list(_misspelled(given))
     approved = words(given.get("approve"))
-    unknown = [name for name in approved if name not in GATES]
+    unknown = [name for name in approved if name not in (*GATES, *FURTHER_GATES)]
     if unknown:
         problems.append(f"approve={','.join(unknown)}: no such gate; expected some of {', '.join(GATES)}")
     files = [Path(name) for name in words(given.get("review"))]

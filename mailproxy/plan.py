@@ -177,7 +177,11 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         loaded={**wanted, **observed.postfix.kept, TABLE_TYPE: table_type},
         # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
         checks_main_cf="main.cf" in changed or observed.manifest is None,
-        probes=replace(probes(found, parameters, observed.journal is not None), serves=action.leaves_running),
+        probes=replace(
+            probes(found, parameters, observed.journal is not None),
+            serves=action.leaves_running,
+            is_drained=bool(observed.postfix.drained),
+        ),
     )
 
 

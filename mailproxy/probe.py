@@ -14,6 +14,7 @@ from typing import Literal
 
 from mailproxy.access import RECIPIENTS, is_kept_out
 from mailproxy.changes import Difference
+from mailproxy.drained import CODE, is_of_drained
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
 from mailproxy.meaning import ROUTED, Meaning, is_accepted
@@ -49,7 +50,8 @@ class Probes:
     be refused; of those verified the next hop decides who that is.
     networks are those it trusts, hops the next hops that it must reach; largest is how many bytes a message may have, 0
     where there is no limit, None where that cannot be told. interface is the first address, or name, that its
-    inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer.
+    inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer, and
+    is_drained whether with 421 alone.
     """
 
     accepted: tuple[str, ...] = ()
@@ -63,6 +65,7 @@ class Probes:
     largest: int | None = None
     interface: str = ""
     serves: bool = True
+    is_drained: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,10 @@ def _by_verdict(
 ) -> dict[Verdict, list[str]]:
     found: dict[Verdict, list[str]] = {}
     for reply in replies:
-        judged, text = _judged(asked, reply, is_trusted, was_reachable)
+        if asked.is_drained and reply.kind == "greeting" and reply.code:
+            judged, text = _judged_drained(reply)
+        else:
+            judged, text = _judged(asked, reply, is_trusted, was_reachable)
         # Several sessions may say the same.
         if text and text not in found.setdefault(judged, []):
             found[judged].append(text)
@@ -255,9 +261,17 @@ def _judged_unknown(reply: Reply, said: str, is_verified: bool) -> tuple[Verdict
     return _of_refusal(reply), f"{name}, who is on no list, is deferred: {said}; expected 550"
 
 
+def _judged_drained(reply: Reply) -> tuple[Verdict, str]:
+    if reply.code == CODE:
+        return "pass", ""
+    return "fail", f"it is drained, and greets all the same: {reply.code} {reply.text}; expected {CODE}"
+
+
 def _judged_greeting(reply: Reply, said: str, was_reachable: bool) -> tuple[Verdict, str]:
     if reply.code in (220, 250):
         return "pass", ""
+    if is_of_drained(reply.code, reply.text):
+        return "fail", f"it still answers as a drained host: {said}; expected 220"
     if reply.code:
         return _of_refusal(reply), f"it does not greet: {said}; expected 220"
     if was_reachable:

@@ -18,9 +18,10 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "install": ("common", "service"),
     "release": ("common",),
     "probe": ("common", "probing"),
+    "queue": ("common",),
 }
-# What is run before there is a private directory, or before we are root.
-_NEVER_KEPT = ("enter", "install")
+# What is run before there is a private directory, before we are root, or seldom.
+NEVER_KEPT = ("enter", "install", "queue")
 
 
 # Every command line on a host is "sh -c" and this, whoever runs it and whatever for: the program comes on standard
@@ -128,7 +129,7 @@ def parts() -> dict[str, tuple[Path, ...]]:
 @cache
 def kept_files() -> Mapping[str, str]:
     """Return the files that a host keeps of the programs, by name; "sums" has the digests of the others, in order."""
-    names = {path for program, files in parts().items() if program not in _NEVER_KEPT for path in files}
+    names = {path for program, files in parts().items() if program not in NEVER_KEPT for path in files}
     texts = {path.name: _without_comments(path) for path in sorted(names)}
     sums = " ".join(f"{hashlib.sha256(text.encode()).hexdigest()} {name}" for name, text in texts.items())
     return {**texts, "sums": f"{sums}\n"}

@@ -13,7 +13,7 @@ from mailproxy.bare import Survey
 from mailproxy.condensed import condense
 from mailproxy.contents import Contents
 from mailproxy.declaration import config_directory
-from mailproxy.facts import Installation, MailService, Observation
+from mailproxy.facts import Installation, MailQueue, MailService, Observation
 from mailproxy.inputs import BRIEFLY
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.privilege import as_root, left_to_us, refuse_what_is_seen
@@ -21,6 +21,7 @@ from mailproxy.program import command, kept_name
 from mailproxy.remote import time_limit
 from mailproxy.shard import refuse_other_shards
 from mailproxy.ssh import refuse_unsafe_connections
+from mailproxy.waiting import Queue
 
 
 class Reading:
@@ -85,6 +86,12 @@ class Reading:
     def survey(self, host: Host) -> Survey | Unread:
         """Look at what an installation of Postfix would meet on a host (files/install.sh)."""
         found: Survey | None = self._fact(host, Installation, as_root(host, command("install", "survey")))
+        return found or Unread("it could not be read (the reason stands above)")
+
+    def queue(self, host: Host, filters: str) -> Queue | Unread:
+        """Look at what waits on a host (files/queue.sh), as far as filters choose it (mailproxy.selection)."""
+        program = command("queue", config_directory(host), "list")
+        found: Queue | Unread | None = self._fact(host, MailQueue, as_root(host, program, filters, as_record=True))
         return found or Unread("it could not be read (the reason stands above)")
 
     @staticmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mailproxy import drained
 from mailproxy.feature import Feature, Place
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.managed import TABLES
@@ -225,11 +226,15 @@ def _feature_list(name: str, entries: tuple[tuple[str, str], ...]) -> Content:
 @lru_cache(maxsize=4096)
 def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
     type, further = database_type(desired, postfix), parameters_on(postfix, desired.main_cf)
+    if postfix.drained:
+        further = Entries({name: value for name, value in further.items() if name not in drained.PARAMETERS})
     # Before 2.10 there is no smtpd_relay_restrictions: a rule written there would be ignored.
     rule = RELAY if postfix.knows(RELAY) else RECIPIENT
     own_rule = {} if rule in further else {rule: OWN_RULE}
     place = Place(postfix, type)
     before = _restrictions(desired, place)
+    if postfix.drained:
+        before = {name: words for name, words in before.items() if name not in drained.PARAMETERS}
     lists = {
         name: ", ".join(filter(None, (words, {**own_rule, **further}.get(name)))) for name, words in before.items()
     }
@@ -246,6 +251,7 @@ def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
         features=[found for feature in desired.features.values() if (found := _block(feature, desired, place))],
         restrictions=lists,
         further={name: value for name, value in further.items() if name not in lists},
+        drained=drained.lines_of(postfix.drained),
         kept={name: value for name, value in postfix.kept.items() if name not in further},
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from mailproxy.changes import Change, difference
+from mailproxy.drained import reason_in
 from mailproxy.gates import gates
 from mailproxy.indexed import TABLE_TYPE, crossing
 from mailproxy.managed import BASIC_FILES, FILES, SECRETS, TABLES
@@ -37,6 +38,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
     files = tuple(_file_changes(contents, copies, saved.number, observed))
     parameters = main_cf_parameters(contents["main.cf"].text)
     compiled = {table: [name for name in copies if name.startswith(f"{table}.")] for table in TABLES}
+    drained = reason_in(saved.texts["main.cf"])
     action = service(contents, copies, effective(parameters, observed), observed, compiled)
     drops = tuple(sorted(name for name in observed.live if name not in saved.files))
     found = difference(contents, observed, saved.foreign)
@@ -68,7 +70,9 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         ),
         base={name: observed.digest(name) for name in (*contents, *observed.live)},
         loaded=saved.manifest.loaded if saved.manifest else {TABLE_TYPE: _table_type(observed)},
-        probes=replace(probes(found, holding, observed.journal is not None), serves=action.leaves_running),
+        probes=replace(
+            probes(found, holding, observed.journal is not None), serves=action.leaves_running, is_drained=bool(drained)
+        ),
         generation=saved.number,
         copies=copies,
         is_by_hand=saved.manifest is None,
@@ -134,6 +138,11 @@ def _warnings(saved: Saved, holding: Mapping[str, str], observed: ObservedState)
             again = f"postmulti -e import config_directory={directory}"
             lost = f"with generation {saved.number} postmulti does not know the instance {directory} any more"
             yield f"{lost}; afterwards: {again}"
+    drained = reason_in(saved.texts["main.cf"])
+    if drained:
+        yield f"the host was drained then: with generation {saved.number} it answers 421 ({drained})"
+    elif observed.postfix.drained:
+        yield f"the host is drained: with generation {saved.number} it takes mail again"
     if saved.manifest is None:
         yield f"generation {saved.number} was made by hand: the host is not managed any more when it is live"
     if saved.foreign and lacks_relay_rule(holding):

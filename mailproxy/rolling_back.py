@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-from pyinfra import context
 from pyinfra.api import Host, Inventory
 
+from mailproxy.carrying_out import carry_out
 from mailproxy.goal import Earlier
-from mailproxy.operations import activate, confirm, hold, stage
-from mailproxy.run import run_of
 from mailproxy.stop import StopError
 
 
@@ -26,13 +24,4 @@ def rollback(generation: object = None, **unknown: object) -> None:
     def goal(inventory: Inventory, hosts: Sequence[Host]) -> Earlier:
         return Earlier(inventory, hosts, number)
 
-    host = context.host
-    run = run_of(context.state, goal)
-    plan = run.plan(host)
-    stage(name="Stage and check", plan=plan)
-    if plan is not None and run.holds(host):
-        hold(name="Hold what is staged", plan=plan)
-    for wave in host.loop(run.waves):
-        if plan is not None and run.has_change(host):
-            activate(name=f"Activate wave {wave.number}: {wave.label}", plan=plan, wave=wave)
-            confirm(name=f"Confirm wave {wave.number}", plan=plan, wave=wave)
+    carry_out(goal)

@@ -59,7 +59,7 @@ class Run:
     def __init__(self, state: State, make_goal: Callable[[Inventory, Sequence[Host]], Goal] = Declared):
         _be_known_to_inspect(state)
         self.state = state
-        self.options = _options(state)
+        self.options = options_of(state)
         self.group_data = _group_data_directories()
         self.reading = Reading(state)
         self.hosts = self.reading.hosts
@@ -230,7 +230,8 @@ def _be_known_to_inspect(state: State) -> None:
         sys.modules[module.__name__] = module
 
 
-def _options(state: State) -> Options:
+def options_of(state: State) -> Options:
+    """Return what --data asks of a run; StopError where that cannot be."""
     try:
         return options(state.inventory.get_override_data())
     except ValueError as error:

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from mailproxy.drained import is_of_drained
 from mailproxy.probe import MADE_UP, RECIPIENT, Kind, Probes, Reply
 
 PORT = 25
@@ -22,10 +23,12 @@ _TOO_MANY_RECIPIENTS = 452
 
 
 def is_reachable(address: str) -> bool:
-    """Whether something greets at the SMTP port of an address."""
+    """Whether something greets at the SMTP port of an address, be it to say that it is drained."""
     try:
         with smtplib.SMTP(address, PORT, local_hostname="[127.0.0.1]", timeout=TIMEOUT):
             return True
+    except smtplib.SMTPResponseException as error:
+        return is_of_drained(error.smtp_code, _text(error.smtp_error))
     except (OSError, smtplib.SMTPException):
         return False
 

@@ -12,6 +12,7 @@ from pyinfra.api import Host, State
 from mailproxy.as_text import visible
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
+from mailproxy.drained import told
 from mailproxy.hop_answers import hop_outcomes
 from mailproxy.inputs import expectation, questions
 from mailproxy.model import DesiredState, Entries
@@ -60,7 +61,11 @@ class _Verification:
         contents = rendered(desired, observed.postfix)
         parameters = main_cf_parameters(contents["main.cf"].text)
         serves = observed.running or not is_disabled(parameters, observed.postfix)
-        asked = replace(all_probes(difference(contents, observed), parameters, most), serves=serves)
+        asked = replace(
+            all_probes(difference(contents, observed), parameters, most),
+            serves=serves,
+            is_drained=bool(observed.postfix.drained),
+        )
         table_type, entries = database_type(desired, observed.postfix), routes(desired)
         routed = Entries({key: entries[key] for key in asked.accepted if key in entries})
         queries = queries_of(table_type, "transport", Entries({}), routed)
@@ -81,6 +86,9 @@ def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool, ask
     for line in lines:
         if line.startswith("wrong "):
             yield Outcome("fail", line.removeprefix("wrong "))
+    if observed.postfix.drained:
+        since = told(observed.postfix.drained, observed.manifest.record if observed.manifest else {})
+        yield Outcome("pass", f"{since}; it answers 421, and that alone was asked by SMTP")
     if observed.journal is not None:
         yield Outcome("inconclusive", "a change on it was never confirmed: roll out again to settle it")
     yield from hop_outcomes([line for line in lines if line.startswith("hop ")], hops_fail, asked.largest)

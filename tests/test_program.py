@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from mailproxy.program import LACKING, LOADER, PROGRAMS, command, kept_files, kept_name, parts, sent, sent_to_root
+from mailproxy.program import (
+    LACKING,
+    LOADER,
+    NEVER_KEPT,
+    PROGRAMS,
+    command,
+    kept_files,
+    kept_name,
+    parts,
+    sent,
+    sent_to_root,
+)
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="anybody else would be led to sudo")
 
@@ -50,7 +61,7 @@ def test_a_program_that_a_host_keeps_is_run_by_its_name(shell: list[str], is_our
 
 
 def test_what_a_host_keeps_is_all_that_is_run_there_by_name() -> None:
-    needed = {path.name for name, files in parts().items() if name not in ("enter", "install") for path in files}
+    needed = {path.name for name, files in parts().items() if name not in NEVER_KEPT for path in files}
     assert set(kept_files()) == {*needed, "sums"}
     names = kept_files()["sums"].split()[1::2]
     # In the order in which a shell lists the directory.

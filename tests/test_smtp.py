@@ -280,9 +280,12 @@ def test_starttls_is_not_used_where_it_is_not_declared(monkeypatch: pytest.Monke
     assert not any("STARTTLS" in line for session in sessions for line in session)
 
 
+DRAINED = "421 4.3.2 <unknown[192.0.2.1]>: Client host rejected: Try again later"
+
+
 @pytest.mark.parametrize(
     ("greeting", "expected"),
-    [("220 fake ESMTP", True), ("421 4.3.2 busy", False), (CLOSE, False), (SILENCE, False)],
+    [("220 fake ESMTP", True), ("421 4.3.2 busy", False), (DRAINED, True), (CLOSE, False), (SILENCE, False)],
 )
 def test_a_host_is_reachable_when_it_greets(monkeypatch: pytest.MonkeyPatch, greeting: str, expected: bool) -> None:
     with fake(monkeypatch, greeting=greeting):
