@@ -24,9 +24,9 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases main.cf mynetworks relaydomains relayrecipients transport verifydomains'
-    TABLES='aliases relaydomains relayrecipients transport verifydomains'
-    SECRETS=''
+    FILES='aliases main.cf mynetworks passwords relaydomains relayrecipients transport verifydomains'
+    TABLES='aliases passwords relaydomains relayrecipients transport verifydomains'
+    SECRETS='passwords'
 }
 PRIVATE=.mailproxy
 

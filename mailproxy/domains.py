@@ -1,13 +1,18 @@
 """Relay domains: what a host is itself, and what nobody can relay for."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from mailproxy.entries import Entries
-from mailproxy.model import DesiredState
 from mailproxy.names import folded, is_public_suffix
 from mailproxy.problem import Problem
 from mailproxy.syntax import expanded
+
+if TYPE_CHECKING:
+    from mailproxy.model import DesiredState
 
 # What Postfix delivers on the host where main.cf does not say (postconf(5)).
 _MYDESTINATION = "$myhostname, localhost.$mydomain, localhost"

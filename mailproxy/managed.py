@@ -31,6 +31,7 @@ BASIC = (
 OF_FEATURES = (
     ManagedFile("relayrecipients", is_table=True, entry="recipients of", is_by_domain=True),
     ManagedFile("verifydomains", is_table=True, entry="verify recipients of", is_bare=True),
+    ManagedFile("passwords", is_table=True, is_secret=True, entry="credentials"),
 )
 MANAGED = {file.name: file for file in (*BASIC, *OF_FEATURES)}
 

@@ -14,10 +14,11 @@ from typing import Literal
 from mailproxy.changes import Difference
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
-from mailproxy.meaning import ROUTED, Meaning, is_accepted
+from mailproxy.meaning import ROUTED, Meaning, hop_of, is_accepted
 from mailproxy.model import Entries, differing
 from mailproxy.next_hops import SMTP_CLIENTS
 from mailproxy.relay_recipients import LISTED, VERIFIED
+from mailproxy.syntax import words
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Kind = Literal["greeting", "silence", "starttls", "sender", "accepted", "unknown", "refused", "end"]
@@ -30,6 +31,8 @@ RECIPIENT = "postmaster"
 MADE_UP = "mailproxy-probe-nobody"
 # How many domains are asked for that do not change.
 SAMPLE = 5
+# Parameters that hold next hops of all mail that has no other.
+_FURTHER_HOPS = ("relayhost", "smtp_fallback_relay")
 # How many of those that change: for all of them the tables themselves are asked (files/activate.sh, check_tables).
 # A hundred hosts that are each asked for 10,000 by SMTP take longer than they wait for their confirmation.
 MOST = 100
@@ -89,8 +92,12 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     """
     with_parents = found.wanted.subdomains == ROUTED
     domains = _of_domains(found.live.domains, found.wanted.domains, is_unproven, with_parents)
+    before, after = found.live.parameters, found.wanted.parameters
+    further = {name: after[name] for name in _FURTHER_HOPS if name in after}
+    unproven = [value for name, value in further.items() if is_unproven or before.get(name) != value]
     return replace(
         _with_recipients(domains, found.wanted),
+        hops=tuple(dict.fromkeys((*domains.hops, *_destinations(unproven)))),
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
         interface=next(iter(interfaces(parameters)), ""),
@@ -108,7 +115,7 @@ def _of_domains(live: Entries, wanted: Entries, is_unproven: bool, with_parents:
     return Probes(
         accepted=(*_spread(accepted, MOST), *_spread(others, SAMPLE)),
         refused=(*_spread(gone, MOST), FOREIGN),
-        hops=next_hops(wanted[domain] for domain in accepted),
+        hops=next_hops(hop_of(wanted[key]) for key in changed if key in wanted),
     )
 
 
@@ -144,12 +151,13 @@ def all_probes(found: Difference, parameters: Mapping[str, str], most: int | Non
     """Return what proves a host as it is: the same for so many domains, or all where that is None."""
     domains = [domain for domain, hop in found.wanted.domains.items() if is_accepted(hop)]
     asked = domains if most is None else _spread(domains, most)
-    hops = next_hops(found.wanted.domains[domain] for domain in domains)
+    hops = next_hops(map(hop_of, found.wanted.domains.values()))
+    further = _destinations(found.wanted.parameters.get(name, "") for name in _FURTHER_HOPS)
     return replace(
         _with_recipients(Probes(tuple(asked), (FOREIGN,)), found.wanted),
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
-        hops=hops,
+        hops=tuple(dict.fromkeys((*hops, *further))),
         interface=next(iter(interfaces(parameters)), ""),
     )
 
@@ -163,6 +171,11 @@ def next_hops(values: Iterable[str]) -> tuple[str, ...]:
         if transport in SMTP_CLIENTS and destination:
             found[f"lmtp:{destination}" if transport == "lmtp" else destination] = None
     return tuple(found)
+
+
+def _destinations(values: Iterable[str]) -> Iterator[str]:
+    """Yield the destinations that parameters hold, but those that refer to others."""
+    yield from (word for value in values for word in words(value) if "$" not in word)
 
 
 def outcomes(asked: Probes, replies: Sequence[Reply], client: str, was_reachable: bool) -> Iterator[Outcome]:

@@ -41,7 +41,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
     drops = tuple(sorted(name for name in observed.live if name not in saved.files))
     found = difference(contents, observed, saved.foreign)
     holding = {**parameters, **(saved.foreign.effective if saved.foreign else {})}
-    gone, bridge = _bridge(contents, observed, files)
+    gone, bridge = _bridge(contents, observed, files, found.live.domains)
     swaps, late_swaps = renames(copies, compiled, bool(gone), bridge is not None, observed.live)
     return Plan(
         directory=observed.postfix.config_directory,
@@ -94,14 +94,14 @@ def _file_changes(
 
 
 def _bridge(
-    contents: Mapping[str, Content], observed: ObservedState, files: tuple[FileChange, ...]
+    contents: Mapping[str, Content], observed: ObservedState, files: tuple[FileChange, ...], live: Entries
 ) -> tuple[tuple[str, ...], Entries | None]:
     """Return whose routes go away, and what bridges the time until then: where both sides are tables that we made."""
     saved = observed.saved
     before = next((change.observed for change in files if change.desired.name == "transport"), None)
     if before is None or saved is None or saved.manifest is None:
         return (), None
-    return bridged(before.text, table_entries(contents["transport"].text))
+    return bridged(before.text, table_entries(contents["transport"].text), live)
 
 
 def _table_type(observed: ObservedState) -> str:

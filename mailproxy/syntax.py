@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
-from mailproxy.model import Entries
+from mailproxy.entries import Entries
 
 _BLANKS = r"\s+"
 _REFERENCE = re.compile(r"\$(?:(\w+)|[({](\w+)[)}])")

@@ -61,7 +61,8 @@ class _Verification:
         serves = observed.running or not is_disabled(parameters, observed.postfix)
         asked = replace(all_probes(difference(contents, observed), parameters, most), serves=serves)
         table_type, entries = database_type(desired, observed.postfix), routes(desired)
-        routed = Entries({key: entries[key] for key in asked.accepted if key in entries})
+        keys = (*asked.accepted, *desired.routes.exceptions)
+        routed = Entries({key: entries[key] for key in keys if key in entries})
         queries = queries_of(table_type, "transport", Entries({}), routed)
         lines = self.reading.ask(host, observed.postfix.config_directory, questions(queries, asked.hops))
         hops_fail = desired.rollout is not None and desired.rollout.next_hops == "fail"

@@ -1,7 +1,7 @@
 """What is right on each host may be wrong between them: loops, addresses, names."""
 
 from mailproxy.entries import Entries
-from mailproxy.fleet_check import Fleet, Member, loops, nearly_a_group, same_addresses, same_names, unbracketed
+from mailproxy.fleet_check import Fleet, Kind, Member, loops, nearly_a_group, same_addresses, same_names, unbracketed
 
 HOP = "smtp:[10.1.0.2]"
 Told = list[tuple[str, tuple[str, ...], bool]]
@@ -9,7 +9,7 @@ Told = list[tuple[str, tuple[str, ...], bool]]
 
 def member(number: int, domains: dict[str, str], subdomains: bool = False) -> Member:
     names = {f"mx{number}.example.net", f"192.0.2.{number}", f"2001:db8::{number}"}
-    return Member(frozenset(names), Entries(domains), subdomains)
+    return Member(frozenset(names), Kind(Entries(domains), subdomains))
 
 
 def told(*members: Member, **mail_hosts: list[str]) -> Told:
