@@ -292,3 +292,16 @@ def test_the_next_hops_of_all_routes_are_asked_and_of_a_change_those_that_it_bri
     contents = rendered(state, postfix())
     asked = all_probes(difference(contents, served()), main_cf_parameters(contents["main.cf"].text), None)
     assert set(asked.hops) == {"[10.1.0.2]", *brought}
+
+
+def test_a_mistake_is_told_with_the_line_of_its_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "group_data").mkdir()
+    entries = ('        "partner.example": "smtp:",', '        "*": "smtp:[10.1.0.9]",')
+    written = "\n".join(("routes = {", '    "exceptions": {', *entries, "    },", "}", ""))
+    (tmp_path / "group_data/all.py").write_text(written)
+    routes = {"exceptions": {"partner.example": "smtp:", "*": "smtp:[10.1.0.9]"}}
+    fleet = Inventory(([("mx1.example.com", {})], {"relay_domains": GUIDE, "routes": routes}))
+    with pytest.raises(DeclarationError) as raised:
+        declared(fleet, list(fleet))
+    assert "group_data/all.py:4: routes['exceptions']['*'] = '*': expected an address" in str(raised.value)

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from lab.hosts import Host
 from tests.fleet.conftest import GUIDE
 from tests.fleet.controller import AT_REST, Controller, arrived, live, private_names, reply_to, send
@@ -18,10 +16,8 @@ PASSWORD = "qZ7 top:secret"
 REFUSING, SECOND, SMARTHOST, LMTP = (f"[10.1.0.2]:{port}" for port in (9, 2525, 587, 24))
 
 
-@pytest.fixture
-def host(controller: Controller) -> Host:
-    """A host of the fleet that has what Debian's Postfix needs to give a password, from the mirror."""
-    host = controller.fleet.hosts[1]
+def install_mechanisms(host: Host) -> None:
+    """Install what Debian's Postfix needs to give a password, from the mirror."""
     resolver = host.root / "etc/resolv.conf"
     before = resolver.read_text()
     resolver.write_text(Path("/etc/resolv.conf").read_text())
@@ -33,7 +29,6 @@ def host(controller: Controller) -> Host:
         subprocess.run([*inside, script], env=environment, check=True, capture_output=True)
     finally:
         resolver.write_text(before)
-    return host
 
 
 def submit(host: Host, recipient: str, subject: str = "out") -> None:
@@ -59,9 +54,10 @@ def modes(host: Host) -> set[str]:
 
 
 def test_mail_goes_by_exceptions_by_default_with_credentials_and_by_the_fallback(
-    controller: Controller, host: Host, tmp_path: Path
+    controller: Controller, tmp_path: Path
 ) -> None:
-    fleet, before = controller.fleet, live(host)
+    fleet, host = controller.fleet, controller.fleet.hosts[1]
+    before = live(host)
     (tmp_path / "credentials").write_text(f"# of the provider\n{SMARTHOST} relay:{PASSWORD}\n")
     exceptions = {
         "boss@example.org": f"smtp:{SECOND}",
@@ -74,6 +70,11 @@ def test_mail_goes_by_exceptions_by_default_with_credentials_and_by_the_fallback
         routes={**routes, "credentials": str(tmp_path / "credentials")},
         main_cf={"smtp_tls_security_level": "may"},
     )
+    if not list(host.root.glob("usr/lib/*/sasl2/libplain.so")):
+        refused = controller.run("-y", "--limit", host.name)
+        assert "has no mechanism for that, such as libplain.so" in refused.log
+        assert (refused.status, live(host), private_names(host)) == (1, before, AT_REST)
+        install_mechanisms(host)
     with smarthost(fleet, 587, 24) as provider:
         rolled_out = controller.roll_out("--limit", host.name, "-vvv", "--debug")
         assert "+ credentials: changed, not shown" in rolled_out.review
