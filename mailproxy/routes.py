@@ -18,10 +18,17 @@ from mailproxy.problem import Problem, refuse_unless, shown
 if TYPE_CHECKING:
     from mailproxy.model import DesiredState
 
-# The characters of a dot-atom (RFC 5322, 3.2.3): what transport(5) and postmap(1) read as it is.
-_LOCAL_PART = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+# A dot-atom (RFC 5322, 3.2.3), but one that postmap(1) would take for a comment.
+_LOCAL_PART = re.compile(r"(?!#)[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 # By the MX of the domain itself: for mail that is not for us, past the default.
 _DIRECT = ("smtp:", "relay:")
+# A password goes by TLS alone: without it only mechanisms that do not show it (SASL_README).
+_SASL = {
+    "smtp_sasl_auth_enable": "yes",
+    "smtp_sasl_password_maps": "",
+    "smtp_sasl_security_options": "noanonymous, noplaintext",
+    "smtp_sasl_tls_security_options": "noanonymous",
+}
 # By which of these main_cf decides whether smtp(8) encrypts (postconf(5)).
 _TLS = ("smtp_tls_security_level", "smtp_tls_policy_maps", "smtp_tls_per_site", "smtp_use_tls", "smtp_enforce_tls")
 # Other ways to a next hop, which may be those of credentials.
@@ -95,7 +102,7 @@ class Routes(Feature):
     "user:password" by the destination they are for.
     """
 
-    comment: ClassVar[str] = "Where mail goes that has no other route, and where it goes instead."
+    comment: ClassVar[str] = "Mail that has no route of its own, and mail whose next hop does not answer."
 
     exceptions: Annotated[Entries, GetPydanticSchema(lambda _source, handler: handler(_Exceptions))] = Entries({})
     default: Destination = ""
@@ -147,15 +154,6 @@ class Routes(Feature):
         hops = {*self.exceptions.values(), *desired.relay_domains.values()}
         by_smtp = (hop.partition(":")[2] for hop in hops if not hop.startswith("lmtp:"))
         return {*by_smtp, *self.fallback, self.default} - {""}
-
-
-# A password goes by TLS alone: without it only mechanisms that do not show it (SASL_README).
-_SASL = {
-    "smtp_sasl_auth_enable": "yes",
-    "smtp_sasl_password_maps": "",
-    "smtp_sasl_security_options": "noanonymous, noplaintext",
-    "smtp_sasl_tls_security_options": "noanonymous",
-}
 
 
 def _why_no_exception(key: str, hop: str, desired: DesiredState, own: frozenset[str]) -> str:
