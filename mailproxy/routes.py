@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -14,12 +13,11 @@ from mailproxy.feature import Feature, Place
 from mailproxy.names import folded, parents, relay_domain, single_line
 from mailproxy.next_hops import next_hop, smtp_destination
 from mailproxy.problem import Problem, refuse_unless, shown
+from mailproxy.relay_recipients import local_part
 
 if TYPE_CHECKING:
     from mailproxy.model import DesiredState
 
-# A dot-atom (RFC 5322, 3.2.3), but one that postmap(1) would take for a comment.
-_LOCAL_PART = re.compile(r"(?!#)[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 # By the MX of the domain itself: for mail that is not for us, past the default.
 _DIRECT = ("smtp:", "relay:")
 # A password goes by TLS alone: without it only mechanisms that do not show it (SASL_README).
@@ -44,9 +42,8 @@ def exception_key(value: str) -> str:
     if not at:
         refuse_unless(domain != "*", "expected an address or a domain; all other mail goes by default")
         return relay_domain(domain)
-    local = local.lower()
-    refuse_unless(bool(_LOCAL_PART.fullmatch(local)), "expected an address such as boss@example.org, or a domain")
-    return f"{local}@{relay_domain(domain)}"
+    domain = relay_domain(domain)
+    return f"{local_part(local, domain)}@{domain}"
 
 
 def exception_hop(value: str) -> str:

@@ -87,8 +87,8 @@ def problems(routes: Any, **keys: Any) -> list[str]:
     [
         ("*", "smtp:[10.1.0.9]", "expected an address or a domain; all other mail goes by default"),
         (".sub.example.net", "smtp:[10.1.0.9]", "subdomains are relayed by relay_subdomains = True"),
-        ("two words@example.org", "smtp:[10.1.0.9]", "expected an address such as boss@example.org"),
-        ("#boss@example.org", "smtp:[10.1.0.9]", "expected an address such as boss@example.org"),
+        ("two words@example.org", "smtp:[10.1.0.9]", "expected an address such as alice@example.org"),
+        ("#boss@example.org", "smtp:[10.1.0.9]", "expected an address such as alice@example.org"),
         ("boss@", "smtp:[10.1.0.9]", "expected a domain name"),
         ("example.org", "smtp:[10.1.0.9]", "is a relay domain; expected its next hop in relay_domains"),
         ("root@mx1.example.com", "smtp:[10.1.0.9]", "is of this host itself, where mail is delivered by aliases"),
