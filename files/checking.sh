@@ -84,6 +84,22 @@ check_types() {
     [ -z "$wrong" ] || fail 13 "Postfix would not accept main.cf: ${wrong% }; nothing was touched"
 }
 
+# check_sasl - whoever is to give a password needs a mechanism for that: without one mail waits until it expires. Most
+# systems have them in a package of their own. Where its directory is not known nothing can be told.
+check_sasl() {
+    [ "$(value_in "$stage/main.cf" smtp_sasl_auth_enable)" = '= yes' ] || return 0
+    lacking=''
+    for place in /usr/lib/sasl2 /usr/lib64/sasl2 /usr/lib/*/sasl2 /usr/local/lib/sasl2 /usr/pkg/lib/sasl2; do
+        [ -d "$place" ] || continue
+        lacking=$place
+        for mechanism in "$place"/libplain.* "$place"/liblogin.* "$place"/libcrammd5.* "$place"/libscram.*; do
+            [ ! -e "$mechanism" ] || return 0
+        done
+    done
+    [ -z "$lacking" ] || fail 13 "Postfix could give no password: $lacking has no mechanism for that, such as libplain.so" \
+        '(Debian has them in the package libsasl2-modules); nothing was touched'
+}
+
 # check_space - smtpd takes no message while the queue has less free space than 1.5 times the largest, or than
 # queue_minfree (smtpd_check.c, smtpd_check_size).
 check_space() {
@@ -151,6 +167,7 @@ check_configuration() {
     [ ! -s "$stage/said" ] || fail 13 "Postfix does not accept main.cf: $(said); nothing was touched"
     [ -n "$checks" ] || return 0
     check_types
+    check_sasl
     check_space
     postfix -c "$PWD/$stage" check >/dev/null 2>"$stage/said" </dev/null ||
         fail 13 "postfix check failed: $(said)(the mail log has its reason); nothing was touched"

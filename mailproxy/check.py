@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from mailproxy.aliases import accounts, problems_of_aliases, warnings_of_aliases
 from mailproxy.domains import own_names, problems_of_domains
 from mailproxy.feature import VALUE, Feature
-from mailproxy.fleet_check import Fleet, Member, loops
+from mailproxy.fleet_check import Fleet, Kind, Member, loops
 from mailproxy.main_cf import problems_of_parameters, warnings_of_parameters
 from mailproxy.model import DesiredState
 from mailproxy.names import folded, named_twice
@@ -88,7 +88,10 @@ def member(desired: DesiredState, *known_by: str) -> Member:
     parameters = (desired.main_cf.get(name, "") for name in ("inet_interfaces", "proxy_interfaces"))
     addresses = [word for value in parameters for word in value.replace(",", " ").split()]
     known = {spelled_host(name) for name in (desired.myhostname, *known_by, *addresses)}
-    return Member(frozenset(known - _NO_HOSTS), desired.relay_domains, desired.relay_subdomains)
+    routes = desired.routes
+    default, *fallback = (f"smtp:{hop}" if hop else "" for hop in (routes.default, *routes.fallback))
+    kind = Kind(desired.relay_domains, desired.relay_subdomains, routes.exceptions, default, tuple(fallback))
+    return Member(frozenset(known - _NO_HOSTS), kind)
 
 
 def local_accounts(desired: DesiredState) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from pyinfra.api import Host, Inventory
 from pyinfra.api.arguments import all_argument_meta
 
 from mailproxy.check import checked, member
-from mailproxy.domain_file import Placed, relay_domains_of_file
+from mailproxy.entry_file import CREDENTIALS, RELAY_DOMAINS, Placed, entries_of_file
 from mailproxy.fleet_check import Fleet, Found, loops, nearly_a_group, same_addresses, same_names, unbracketed
 from mailproxy.group_data import KEYS, groups_of, literals, own_data, value_of
 from mailproxy.instances import DIRECTORY, Entry, collisions, plain_directory
@@ -22,7 +22,7 @@ from mailproxy.problem import Problem, shown
 from mailproxy.recipient_file import with_files
 from mailproxy.relay_recipients import KEY
 from mailproxy.rollout import Rollout, waves
-from mailproxy.secret import names_secret
+from mailproxy.secret import holds_secret, names_secret
 from mailproxy.stop import StopError
 
 MailHosts = Callable[[Iterable[str]], Mapping[str, Iterable[str]]]
@@ -86,7 +86,7 @@ def examined(
     everywhere: dict[str, DesiredState] = {}
     of_run = {host.name for host in hosts}
     for host in inventory:
-        given, of_file = _with_file(literals(host))
+        given, of_file = _with_files(literals(host))
         state = checked(given)
         if state.desired is not None:
             everywhere[host.name] = state.desired
@@ -162,7 +162,7 @@ def _of_inventory(inventory: Inventory, places: Places) -> Iterator[Mistake]:
     for group, data in empty.items():
         for key, value in data.items():
             if meant := _meant(key):
-                yield Mistake(places.of_group(group, key, value), Problem(key, shown(value), _no_key(meant)), ())
+                yield Mistake(places.of_group(group, key, value), _no_key(key, value, meant), ())
 
 
 def config_directory(host: Host) -> str:
@@ -213,15 +213,20 @@ def source_of(host: Host, key: str) -> str:
     return Places().of(host, key).rstrip("0123456789").removesuffix(":")
 
 
-def _with_file(given: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Problem], ...]]:
+def _with_files(given: dict[str, Any]) -> tuple[dict[str, Any], tuple[Placed, ...]]:
     """Return keys with what files hold in their place, and what is wrong with these, by file and line."""
     found = dict(given)
     problems: list[Placed] = []
     if isinstance(given.get("relay_domains"), str):
-        found["relay_domains"], wrong = relay_domains_of_file(given["relay_domains"])
+        found["relay_domains"], wrong = entries_of_file(given["relay_domains"], RELAY_DOMAINS)
         problems += wrong
     if KEY in given:
         found[KEY], wrong = with_files(given[KEY])
+        problems += wrong
+    routes = given.get("routes")
+    if isinstance(routes, dict) and isinstance(routes.get("credentials"), str):
+        entries, wrong = entries_of_file(routes["credentials"], CREDENTIALS)
+        found["routes"] = {**routes, "credentials": entries}
         problems += wrong
     return found, tuple(problems)
 
@@ -234,7 +239,7 @@ def _misspelled(host: Host) -> Iterator[Problem]:
             yield Problem(key, "(not shown)" if names_secret(key) else repr(value)[:80], reason)
     for key, value in {**host.data.dict(), **own_data(host)}.items():
         if meant := _meant(key):
-            yield Problem(key, shown(value), _no_key(meant))
+            yield _no_key(key, value, meant)
 
 
 @lru_cache(maxsize=4096)
@@ -246,8 +251,9 @@ def _meant(key: str) -> str:
     return next(iter(difflib.get_close_matches(key, ours, n=1, cutoff=0.85)), "")
 
 
-def _no_key(meant: str) -> str:
-    return f"no such key; did you mean {meant}?"
+def _no_key(key: str, value: object, meant: str) -> Problem:
+    found = "(not shown)" if holds_secret(meant) else shown(value)
+    return Problem(key, found, f"no such key; did you mean {meant}?")
 
 
 def _rollout_problems(host: Host, groups: Mapping[str, list[str]], first: Host) -> tuple[Problem, ...]:

@@ -181,7 +181,7 @@ def _where(domain: str, found: Sequence[Exchange], sites: Mapping[str, Site], is
             whose = "of this fleet is not known (proxy_interfaces of its hosts would say)"
             yield finding("unknown", f"{named(one)} leads to {', '.join(one.anybodys)}: whether that is {whose}")
     here = [name for name in sites if any(name in one.here for one in found)]
-    refusing = [name for name in here if sites[name].member.next_hop(domain) is None]
+    refusing = [name for name in here if not sites[name].member.kind.is_relayed(domain)]
     if refusing:
         yield finding("wrong", f"its MX leads to {listed(refusing, list(sites))}, which does not relay it")
     relaying = [name for name in here if name not in refusing]

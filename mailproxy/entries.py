@@ -32,6 +32,13 @@ class Entries(Mapping[str, str]):
         return f"Entries({self._entries!r})"
 
 
+class HiddenEntries(Entries):
+    """Entries that nobody may see, wherever what holds them is printed."""
+
+    def __repr__(self) -> str:
+        return f"HiddenEntries({self.digest})"
+
+
 @lru_cache(maxsize=1024)
 def differing(before: Entries, after: Entries) -> tuple[str, ...]:
     """Return the keys that come, go or have another value, sorted; found once however many hosts share both."""

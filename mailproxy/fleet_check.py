@@ -14,19 +14,44 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _EXPECTED = "expected the internal server, in brackets"
 
 
-@dataclass(frozen=True)
-class Member:
-    """A host of the fleet: the names and addresses it is known by, and what it relays."""
+# Stand for recipients: mail that goes by default, and mail whose next hop does not answer.
+_BY_DEFAULT, _BY_FALLBACK = "routes['default']", "routes['fallback']"
+_NOTHING = Entries({})
 
-    names: frozenset[str]
+
+@dataclass(frozen=True)
+class Kind:
+    """What a host relays, and where it leads mail; default and fallback are next hops as in the transport table."""
+
     relay_domains: Entries
     relay_subdomains: bool
+    exceptions: Entries = _NOTHING
+    default: str = ""
+    fallback: tuple[str, ...] = ()
 
-    def next_hop(self, domain: str) -> str | None:
-        """Return where mail for a domain goes from here, None where it is not relayed."""
-        if domain in self.relay_domains or not self.relay_subdomains:
-            return self.relay_domains.get(domain)
-        return next((self.relay_domains[name] for name in parents(domain) if name in self.relay_domains), None)
+    def is_relayed(self, recipient: str) -> bool:
+        """Whether mail for an address or a domain is accepted from everybody."""
+        domain = recipient.rpartition("@")[2]
+        above = parents(domain) if self.relay_subdomains else []
+        return any(name in self.relay_domains for name in (domain, *above))
+
+    def next_hops(self, recipient: str) -> tuple[str, ...]:
+        """Return where mail for an address or a domain goes from here; none where it goes to its own MX."""
+        if recipient.startswith(_BY_FALLBACK):
+            return self.fallback
+        domain = recipient.rpartition("@")[2]
+        above = parents(domain) if self.relay_subdomains else []
+        hops = (self.exceptions.get(name) or self.relay_domains.get(name) for name in (recipient, domain, *above))
+        hop = next(filter(None, hops), self.default)
+        return (hop,) if hop else ()
+
+
+@dataclass(frozen=True)
+class Member:
+    """A host of the fleet: the names and addresses it is known by, and what it does with mail."""
+
+    names: frozenset[str]
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -43,18 +68,18 @@ class Found:
 class Fleet:
     """The hosts by name; mail_hosts tells by name the hosts and addresses that a look-up found a name's mail to go to.
 
-    Hosts that relay the same are one as far as loops go: work is done once for them all.
+    Hosts of one kind are one as far as loops go: work is done once for them all.
     """
 
     members: Mapping[str, Member]
     mail_hosts: Mapping[str, Iterable[str]] = field(default_factory=dict)
 
     @cached_property
-    def alike(self) -> dict[tuple[Entries, bool], list[str]]:
-        """The names of the hosts that relay the same."""
-        found: dict[tuple[Entries, bool], list[str]] = {}
+    def alike(self) -> dict[Kind, list[str]]:
+        """The names of the hosts of each kind."""
+        found: dict[Kind, list[str]] = {}
         for name, member in self.members.items():
-            found.setdefault((member.relay_domains, member.relay_subdomains), []).append(name)
+            found.setdefault(member.kind, []).append(name)
         return found
 
     @cached_property
@@ -64,7 +89,7 @@ class Fleet:
 
     def is_relayed(self, domain: str) -> list[str]:
         """Return one host of each kind that relays a domain."""
-        return [names[0] for names in self.alike.values() if self.members[names[0]].next_hop(domain)]
+        return [names[0] for kind, names in self.alike.items() if kind.is_relayed(domain)]
 
     def led_to(self, where: Destination, sender: str) -> tuple[list[str], str]:
         """Return the hosts of the fleet that a destination is, as a sender sees it, and why; empty for others."""
@@ -87,38 +112,48 @@ class Fleet:
                 return [name], f"leads by the MX of {where.host} to {host}, which is {name}, a host of this fleet"
         return [], ""
 
-    def end_of(self, sender: str, domain: str, seen: frozenset[tuple[Entries, bool]] = frozenset()) -> str:
-        """Return what becomes of mail for a domain in the end: "loop", "refused" by a host on its way, or "out"."""
-        member = self.members[sender]
-        kind = (member.relay_domains, member.relay_subdomains)
+    def end_of(self, sender: str, recipient: str, is_relayed: bool, seen: frozenset[Kind] = frozenset()) -> str:
+        """Return what becomes of mail for a recipient in the end: "loop", "refused" by a host on its way, or "out".
+
+        What is not relayed comes from trusted networks, as which the hosts of a fleet may take each other.
+        """
+        kind = self.members[sender].kind
         if kind in seen:
             return "loop"
-        hop = member.next_hop(domain)
-        if hop is None:
+        if is_relayed and not kind.is_relayed(recipient):
             return "refused"
-        where = destination(hop)
-        following, _ = self.led_to(where, sender) if where else ([], "")
-        ends = {self.end_of(name, domain, seen | {kind}) for name in following}
+        places = (destination(hop) for hop in kind.next_hops(recipient))
+        following = [name for where in places if where for name in self.led_to(where, sender)[0]]
+        ends = {self.end_of(name, recipient, is_relayed, seen | {kind}) for name in following}
         return next((end for end in ("loop", "refused") if end in ends), "out")
 
 
 def unbracketed(members: Iterable[Member]) -> frozenset[str]:
     """Return the names whose MX decides where mail goes."""
-    tables = {member.relay_domains for member in members}
+    tables = {table for kind in {member.kind for member in members} for table in _tables(kind).values()}
     return frozenset(where.host for table in tables for where in destinations(table) if where.by_mx and where.is_smtp)
+
+
+def _tables(kind: Kind) -> dict[str, Entries]:
+    """Return all recipients with their next hops, by the key of group_data that declares them."""
+    fallback = {f"{_BY_FALLBACK}[{index}]": hop for index, hop in enumerate(kind.fallback)}
+    further = {**({_BY_DEFAULT: kind.default} if kind.default else {}), **fallback}
+    return {"relay_domains": kind.relay_domains, "routes['exceptions']": kind.exceptions, "": Entries(further)}
 
 
 def loops(fleet: Fleet) -> Iterator[Found]:
     """Yield the next hops that lead to a host of the fleet: a warning where that one hands the mail on to others."""
-    for (relay_domains, _), names in fleet.alike.items():
-        for where, domains in destinations(relay_domains).items():
-            following, why = fleet.led_to(where, names[0])
-            by_end: dict[str, list[str]] = {}
-            for domain in domains if following else ():
-                by_end.setdefault(fleet.end_of(names[0], domain), []).append(domain)
-            for end, found in by_end.items():
-                problem = _leads_to_fleet(found, relay_domains[found[0]], f"{why}{_SO[end]}")
-                yield Found(problem, tuple(names), is_warning=end == "out")
+    for kind, names in fleet.alike.items():
+        for key, table in _tables(kind).items():
+            for where, recipients in destinations(table).items():
+                following, why = fleet.led_to(where, names[0])
+                by_end: dict[str, list[str]] = {}
+                for recipient in recipients if following else ():
+                    end = fleet.end_of(names[0], recipient, kind.is_relayed(recipient))
+                    by_end.setdefault(end, []).append(recipient)
+                for end, found in by_end.items():
+                    problem = _leads_to_fleet(key, found, table[found[0]], f"{why}{_SO[end]}")
+                    yield Found(problem, tuple(names), is_warning=end == "out")
 
 
 _SO = {
@@ -128,9 +163,12 @@ _SO = {
 }
 
 
-def _leads_to_fleet(domains: Sequence[str], hop: str, why: str) -> Problem:
-    others = f" (so do {len(domains) - 1} more domains)" if len(domains) > 1 else ""
-    return Problem(f"relay_domains[{domains[0]!r}]", repr(hop), f"{why}{others}")
+def _leads_to_fleet(key: str, recipients: Sequence[str], hop: str, why: str) -> Problem:
+    first, *others = recipients
+    more = f" (so do {len(others)} more {'domains' if key == 'relay_domains' else 'entries'})" if others else ""
+    return Problem(
+        f"{key}[{first!r}]" if key else first, repr(hop if key else hop.removeprefix("smtp:")), f"{why}{more}"
+    )
 
 
 def same_names(names: Iterable[str]) -> Iterator[Found]:

@@ -57,7 +57,7 @@ class _Examination:
         # MX lead to hosts beyond those of --limit, too.
         fleet = [sites[host.name] for host in everybody]
         self.sites = [sites[host.name] for host in everybody if state.is_host_in_limit(host)]
-        self.domains = sorted({domain for site in self.sites for domain in site.member.relay_domains})
+        self.domains = sorted({domain for site in self.sites for domain in site.member.kind.relay_domains})
         self.groups = grouped(_examined(self.domains, self.sites, fleet, lookups))
 
 
@@ -97,7 +97,7 @@ def _examined(domains: Sequence[str], sites: Sequence[Site], fleet: Sequence[Sit
         senders = {
             address: (site.name, site.myhostname)
             for site in sites
-            if site.sends and domain in site.member.relay_domains
+            if site.sends and domain in site.member.kind.relay_domains
             for address in addresses_of(site.myhostname, lookups.ask)[0]
         }
         found.extend(of_sender_policy(domain, senders, lookups.ask))

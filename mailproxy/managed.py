@@ -40,6 +40,7 @@ OF_FEATURES = (
     ManagedFile("headerchecks", entry="header check", is_list=True),
     ManagedFile("mimechecks", entry="MIME check", is_list=True),
     ManagedFile("bodychecks", entry="body check", is_list=True),
+    ManagedFile("passwords", is_table=True, is_secret=True, entry="credentials"),
 )
 MANAGED = {file.name: file for file in (*BASIC, *OF_FEATURES)}
 

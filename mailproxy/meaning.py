@@ -1,7 +1,7 @@
 """What configuration files say in the language of domains, however they are spelled: texts -> Meaning."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Literal
@@ -9,6 +9,7 @@ from typing import Literal
 from mailproxy.drained import parameters_told
 from mailproxy.managed import FEATURE_FILES, FEATURE_TABLES, FILES, MANAGED, SECRETS, TABLES
 from mailproxy.model import Entries
+from mailproxy.names import parents
 from mailproxy.networks import network
 from mailproxy.observed import Foreign
 from mailproxy.render import MARK
@@ -47,7 +48,9 @@ _READABLE = ("texthash", "hash", "btree", "lmdb", "cdb", "dbm")
 _WORD_LISTS = re.compile(r".*_restrictions|mydestination")
 _NAMED = 3
 _OF_ADDRESS = "this address alone routed to "
+_OF_SUBDOMAIN = "accepted as a subdomain, routed to "
 NOT_ACCEPTED = "not accepted, routed to "
+_PREFIXES = re.compile("|".join((_OF_ADDRESS, _OF_SUBDOMAIN, NOT_ACCEPTED)))
 _REFERENCE = re.compile(r"\$[{(]myhostname[)}]")
 
 
@@ -79,7 +82,12 @@ class Meaning:
 
 def is_accepted(next_hop: str) -> bool:
     """Whether a value of Meaning.domains belongs to a relay domain, not to a route without acceptance."""
-    return not next_hop.startswith((NOT_ACCEPTED, _OF_ADDRESS))
+    return hop_of(next_hop) == next_hop
+
+
+def hop_of(next_hop: str) -> str:
+    """Return a value of Meaning.domains as the transport table has it."""
+    return _PREFIXES.sub("", next_hop)
 
 
 def meaning(texts: Mapping[str, str], directory: str, foreign: Foreign | None = None) -> Meaning:
@@ -211,16 +219,26 @@ def _domains(
     for domain in domains:
         hop = routes.get(domain) or relay_transport
         domains[domain] = f"{hop}{domain}" if hop.endswith(":") else hop
-    followed = {f".{domain}" for domain, hop in domains.items() if with_subdomains and routes.get(f".{domain}") == hop}
+    ways = {**routes, **domains} if with_subdomains else {}
+    followed = {key for key, hop in routes.items() if key.startswith(".") and ways.get(key[1:]) == hop}
     missing = [domain for domain in domains if f".{domain}" not in followed]
-    for key, hop in routes.items():
-        if key not in domains and hop != "local:" and key not in followed:
-            domains[key] = f"{_OF_ADDRESS if '@' in key else NOT_ACCEPTED}{hop}"
+    exceptions = [key for key in routes if key not in domains and routes[key] != "local:" and key not in followed]
+    by_key = {key: _way_of_exception(key, domains.keys(), with_subdomains) for key in exceptions}
+    domains.update((key, f"{way}{routes[key]}") for key, way in by_key.items())
     if not with_subdomains:
         return Entries(domains), "refused"
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     but = f", but for {', '.join(missing[:_NAMED])}{more}" if missing else ""
     return Entries(domains), f"{ROUTED}{but}" if followed else UNROUTED
+
+
+def _way_of_exception(key: str, accepted: Set[str], with_subdomains: bool) -> str:
+    """Return how mail comes to a route that is no relay domain's."""
+    domain = key.rpartition("@")[2]
+    is_subdomain = with_subdomains and not accepted.isdisjoint(parents(domain))
+    if domain == key:
+        return _OF_SUBDOMAIN if is_subdomain else NOT_ACCEPTED
+    return _OF_ADDRESS if is_subdomain or domain in accepted else NOT_ACCEPTED
 
 
 @lru_cache(maxsize=1024)

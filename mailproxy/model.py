@@ -27,6 +27,7 @@ from mailproxy.networks import network
 from mailproxy.next_hops import next_hop
 from mailproxy.relay_recipients import RelayRecipients
 from mailproxy.rollout import Rollout
+from mailproxy.routes import Routes
 
 DatabaseType = Literal["hash", "btree", "lmdb", "cdb", "dbm"]
 
@@ -98,6 +99,7 @@ class DesiredState(BaseModel):
     limits: Limits = Limits()
     access: Access = Access()
     checks: Checks = Checks()
+    routes: Routes = Routes()
 
     @cached_property
     def features(self) -> dict[str, Feature]:

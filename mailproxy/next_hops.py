@@ -50,7 +50,7 @@ def _next_hop(text: str) -> str:
     if transport not in SMTP_CLIENTS or (transport == "lmtp" and rest.startswith("unix:/")):
         return text
     kind = "inet:" if transport == "lmtp" and rest.startswith("inet:") else ""
-    return f"{transport}:{kind}{_smtp_destination(rest.removeprefix(kind))}"
+    return f"{transport}:{kind}{smtp_destination(rest.removeprefix(kind))}"
 
 
 def destination(hop: str) -> Destination | None:
@@ -90,7 +90,8 @@ def spelled_host(text: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _smtp_destination(text: str) -> str:
+@lru_cache(maxsize=4096)
+def smtp_destination(text: str) -> str:
     """Return a destination, or refuse what the SMTP client would look up as something else than what was meant."""
     if not text:
         raise ValueError(f"{_EXAMPLES}: without one, mail goes to the domain's own MX, which is this proxy")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 from mailproxy.managed import FEATURE_FILES, TABLES
+from mailproxy.meaning import is_accepted
 from mailproxy.model import Entries, differing
 from mailproxy.syntax import table_entries
 
@@ -18,15 +19,17 @@ BRIDGE = "bridge"
 Renames = tuple[tuple[str, str], ...]
 
 
-def bridged(before: str | None, after: Entries) -> tuple[tuple[str, ...], Entries | None]:
+def bridged(before: str | None, after: Entries, live: Entries) -> tuple[tuple[str, ...], Entries | None]:
     """Return whose routes go away, and the routes of both sides where there are such.
 
-    before is the source of the routes that are live, None where they stay or there are none.
+    before is the source of the routes that are live, None where they stay or there are none; live is what these mean
+    (Meaning.domains). Without an exception mail has another route at once, as it has the same acceptance as before.
     """
     if before is None:
         return (), None
     old = table_entries(before)
-    gone = tuple(key for key in differing(old, after) if key not in after)
+    going = (key for key in differing(old, after) if key not in after)
+    gone = tuple(key for key in going if is_accepted(live.get(key.removeprefix("."), "")))
     return (gone, _of_both(old, after)) if gone else ((), None)
 
 

@@ -146,16 +146,22 @@ def _is_value(given: Sequence[ast.expr | None], value: Any) -> bool:
 def _line(given: Sequence[ast.expr | None], entry: str) -> int:
     """Return the line of an entry of a dict or list, or that of the whole."""
     nodes = [node for node in given if node is not None]
-    for node in reversed(nodes):
-        items = (
-            node.keys if isinstance(node, ast.Dict) else node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
-        )
-        first = entry.partition("]")[0]
-        for index, item in enumerate(items):
-            is_key = isinstance(node, ast.Dict) and isinstance(item, ast.Constant) and _is_named(item.value, first)
-            if item is not None and (is_key or (not isinstance(node, ast.Dict) and str(index) == first)):
-                return item.lineno
-    return nodes[-1].lineno if nodes else 1
+    lines = filter(None, (_line_of_entry(node, entry) for node in reversed(nodes)))
+    return next(lines, nodes[-1].lineno if nodes else 1)
+
+
+def _line_of_entry(node: ast.expr, entry: str) -> int:
+    """Return the line of an entry, such as "'exceptions']['example.org'" for one of an entry, or 0."""
+    first, _, below = entry.partition("][")
+    named: list[tuple[ast.expr, ast.expr]] = []
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        named = [(key, value) for key, value in pairs if isinstance(key, ast.Constant) and _is_named(key.value, first)]
+    elif isinstance(node, (ast.List, ast.Tuple)):
+        named = [(item, item) for index, item in enumerate(node.elts) if str(index) == first]
+    for item, value in named:
+        return _line_of_entry(value, below) or item.lineno
+    return 0
 
 
 def _is_named(key: object, entry: str) -> bool:

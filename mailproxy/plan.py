@@ -157,7 +157,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     if plan.is_empty:
         return plan
     found = difference(contents, observed)
-    gone, bridge = _bridge(desired, files, indexes, observed)
+    gone, bridge = _bridge(desired, files, indexes, found.live.domains, observed)
     swaps, late_swaps = renames(changed, compiled, bool(gone), bridge is not None, observed.live)
     return replace(
         plan,
@@ -244,11 +244,15 @@ def _why_stale(index: Index, observed: ObservedState) -> str:
 
 
 def _bridge(
-    desired: DesiredState, files: tuple[FileChange, ...], indexes: tuple[Index, ...], observed: ObservedState
+    desired: DesiredState,
+    files: tuple[FileChange, ...],
+    indexes: tuple[Index, ...],
+    live: Entries,
+    observed: ObservedState,
 ) -> tuple[tuple[str, ...], Entries | None]:
     """Return whose routes go away, and the table that bridges the time until then, None where it is live already."""
     before = routes_before(files)
-    gone, bridge = bridged(before, routes(desired))
+    gone, bridge = bridged(before, routes(desired), live)
     if before is None or bridge is None:
         return gone, None
     (index,) = (index for index in indexes if index.table == "transport")

@@ -17,10 +17,11 @@ from mailproxy.changes import Difference
 from mailproxy.drained import CODE, is_of_drained
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
-from mailproxy.meaning import ROUTED, Meaning, is_accepted
+from mailproxy.meaning import ROUTED, Meaning, hop_of, is_accepted
 from mailproxy.model import Entries, differing
 from mailproxy.next_hops import SMTP_CLIENTS
 from mailproxy.relay_recipients import LISTED, VERIFIED
+from mailproxy.syntax import words
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Kind = Literal["greeting", "silence", "starttls", "sender", "accepted", "unknown", "refused", "end"]
@@ -33,6 +34,8 @@ RECIPIENT = "postmaster"
 MADE_UP = "mailproxy-probe-nobody"
 # How many domains are asked for that do not change.
 SAMPLE = 5
+# Parameters that hold next hops of all mail that has no other.
+_FURTHER_HOPS = ("relayhost", "smtp_fallback_relay")
 # How many of those that change: for all of them the tables themselves are asked (files/activate.sh, check_tables).
 # A hundred hosts that are each asked for 10,000 by SMTP take longer than they wait for their confirmation.
 MOST = 100
@@ -103,10 +106,13 @@ def probes(found: Difference, parameters: Mapping[str, str], is_unproven: bool) 
     largest = _largest(parameters)
     # Who did not get larger messages so far may not take them.
     others = _hops_of_all(found.wanted.domains) if _grows(_largest(found.live.parameters), largest) else ()
+    before, after = found.live.parameters, found.wanted.parameters
+    further = {name: after[name] for name in _FURTHER_HOPS if name in after}
+    unproven = [value for name, value in further.items() if is_unproven or before.get(name) != value]
     return replace(
         _with_recipients(replace(domains, accepted=domains.accepted[:most]), found.wanted),
         refused=(*domains.refused[:-1][:most], FOREIGN),
-        hops=tuple(dict.fromkeys([*domains.hops, *others])),
+        hops=tuple(dict.fromkeys([*domains.hops, *others, *_destinations(unproven)])),
         largest=largest,
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
@@ -126,7 +132,7 @@ def _of_domains(live: Entries, wanted: Entries, is_unproven: bool, with_parents:
     return Probes(
         accepted=(*_spread(_open(accepted, kept_out), MOST), *_spread(_open(others, kept_out), SAMPLE)),
         refused=(*_spread(gone, MOST), FOREIGN),
-        hops=next_hops(wanted[domain] for domain in accepted),
+        hops=next_hops(hop_of(wanted[key]) for key in changed if key in wanted),
     )
 
 
@@ -170,12 +176,13 @@ def all_probes(found: Difference, parameters: Mapping[str, str], most: int | Non
     domains = [domain for domain, hop in found.wanted.domains.items() if is_accepted(hop)]
     open_domains = _open(domains, found.wanted.of("entry", RECIPIENTS))
     asked = _spread(open_domains, min(len(domains) if most is None else most, _most_of_each(parameters)))
-    hops = next_hops(found.wanted.domains[domain] for domain in domains)
+    hops = next_hops(map(hop_of, found.wanted.domains.values()))
+    further = _destinations(found.wanted.parameters.get(name, "") for name in _FURTHER_HOPS)
     return replace(
         _with_recipients(Probes(tuple(asked), (FOREIGN,)), found.wanted),
         starttls=_offers_starttls(parameters),
         networks=found.wanted.networks,
-        hops=hops,
+        hops=tuple(dict.fromkeys((*hops, *further))),
         largest=_largest(parameters),
         interface=next(iter(interfaces(parameters)), ""),
     )
@@ -190,6 +197,11 @@ def next_hops(values: Iterable[str]) -> tuple[str, ...]:
         if transport in SMTP_CLIENTS and destination:
             found[f"lmtp:{destination}" if transport == "lmtp" else destination] = None
     return tuple(found)
+
+
+def _destinations(values: Iterable[str]) -> Iterator[str]:
+    """Yield the destinations that parameters hold, but those that refer to others."""
+    yield from (word for value in values for word in words(value) if "$" not in word)
 
 
 def outcomes(asked: Probes, replies: Sequence[Reply], client: str, was_reachable: bool) -> Iterator[Outcome]:

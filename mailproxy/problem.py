@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mailproxy.secret import names_secret
+from mailproxy.secret import holds_secret, shown_key
 
 _LONGEST = 80
 
@@ -16,7 +16,8 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        text = f"{self.key} = {'(not shown)' if names_secret(self.key) else self.found}: {self.reason}"
+        found = "(not shown)" if holds_secret(self.key, self.found) else self.found
+        text = f"{shown_key(self.key)} = {found}: {self.reason}"
         # What is wrong with a value may be that it does something to a terminal, or cannot be written at all.
         return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mailproxy.domain_file import Placed
+from mailproxy.entry_file import Placed
 from mailproxy.names import relay_domain
 from mailproxy.problem import Problem
 from mailproxy.relay_recipients import ANY, KEY, VERIFY, local_part

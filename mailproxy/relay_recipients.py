@@ -29,7 +29,8 @@ LISTED, VERIFIED = "relayrecipients", "verifydomains"
 # What to do for them, as an access table says it.
 _ASK = "reject_unverified_recipient"
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LOCAL = re.compile(rf"{_ATOM}(\.{_ATOM})*")
+# But what postmap(1) would take for a comment.
+_LOCAL = re.compile(rf"(?!#){_ATOM}(\.{_ATOM})*")
 _LONGEST = 64
 _NAMED = 3
 # Asking a next hop (ADDRESS_VERIFICATION_README): an unknown recipient is refused for good, and without what the next

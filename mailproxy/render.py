@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mailproxy.feature import Feature, Place
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.managed import TABLES
 from mailproxy.model import DesiredState, Entries
+from mailproxy.names import parents
 from mailproxy.relaying import OWN_RULE, in_recipient_restrictions
 from mailproxy.restrictions import RECIPIENT, RELAY
 
@@ -57,7 +58,7 @@ class Content:
     """The text of one managed file; of a secret that stays on its host the digest alone."""
 
     name: str
-    text: str
+    text: str = field(repr=False)
     unseen: str = ""
 
     @cached_property
@@ -162,19 +163,25 @@ def routes(desired: DesiredState) -> Entries:
     A subdomain is accepted wherever its parent is unless relay_domains is taken out of
     parent_domain_matches_subdomains, but routed only by an entry ".parent" (transport(5)): the two agree here. Where
     that would catch the host's own names, which are delivered here (mydestination), they have a route of their own.
+    Exceptions that are domains are routed with their subdomains as relay domains are.
     """
+    of_domains = _with_exceptions(desired.relay_domains, desired.routes.exceptions)
     if not desired.relay_subdomains:
-        return desired.relay_domains
+        return of_domains
     names = (desired.myhostname, f"localhost.{desired.mydomain}")
-    parents = {name: [name.split(".", n)[n] for n in range(1, name.count(".") + 1)] for name in names}
-    own = tuple(name for name in names if not desired.relay_domains.keys().isdisjoint(parents[name]))
-    return _routes_with_subdomains(desired.relay_domains, own)
+    own = tuple(name for name in names if not of_domains.keys().isdisjoint(parents(name)))
+    return _routes_with_subdomains(of_domains, own)
 
 
 @lru_cache(maxsize=1024)
-def _routes_with_subdomains(relay_domains: Entries, own: tuple[str, ...]) -> Entries:
-    below = {f".{domain}": hop for domain, hop in relay_domains.items()}
-    return Entries({**dict.fromkeys(own, "local:"), **relay_domains, **below})
+def _with_exceptions(relay_domains: Entries, exceptions: Entries) -> Entries:
+    return Entries({**relay_domains, **exceptions}) if exceptions else relay_domains
+
+
+@lru_cache(maxsize=1024)
+def _routes_with_subdomains(of_domains: Entries, own: tuple[str, ...]) -> Entries:
+    below = {f".{domain}": hop for domain, hop in of_domains.items() if "@" not in domain}
+    return Entries({**dict.fromkeys(own, "local:"), **of_domains, **below})
 
 
 @cache

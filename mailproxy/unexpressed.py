@@ -129,10 +129,10 @@ def _of_routes(live: Meaning, files: HandMade) -> Iterator[Remark]:
 
 def _of_route(entry: Found, own: frozenset[str]) -> Remark:
     if "@" in entry.key:
-        return Remark(entry.place, "routes one address; only domains have a next hop here", "the route goes")
+        return Remark(entry.place, "routes one address", 'declare it in routes["exceptions"]; else the route goes')
     if entry.key == "*":
-        remedy = 'main_cf["default_transport"] or main_cf["relayhost"] can say so; else the route goes'
-        return Remark(entry.place, "routes all other mail; only domains have a next hop here", remedy)
+        remedy = 'routes["default"] or main_cf["default_transport"] can say so; else the route goes'
+        return Remark(entry.place, "routes all other mail", remedy)
     if entry.key.startswith("."):
         reason = "routes subdomains; here all relay domains have their subdomains routed with them, or none"
         return Remark(entry.place, reason, "relay_subdomains = True routes those of all; else the route goes")
@@ -140,7 +140,8 @@ def _of_route(entry: Found, own: frozenset[str]) -> Remark:
         reason = "routes a domain of mydestination, which is none to relay"
         return Remark(entry.place, reason, "take it out of mydestination and adopt again; else the route goes")
     reason = "routes a domain that is not in relay_domains: accepted from trusted clients only"
-    return Remark(entry.place, reason, "declare it in relay_domains to relay it for all; else the route goes")
+    remedy = 'declare it in routes["exceptions"], or in relay_domains to relay it for all; else the route goes'
+    return Remark(entry.place, reason, remedy)
 
 
 def _of_aliases(files: HandMade) -> Iterator[Remark]:

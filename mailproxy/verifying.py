@@ -67,7 +67,8 @@ class _Verification:
             is_drained=bool(observed.postfix.drained),
         )
         table_type, entries = database_type(desired, observed.postfix), routes(desired)
-        routed = Entries({key: entries[key] for key in asked.accepted if key in entries})
+        keys = (*asked.accepted, *desired.routes.exceptions)
+        routed = Entries({key: entries[key] for key in keys if key in entries})
         queries = queries_of(table_type, "transport", Entries({}), routed)
         lines = self.reading.ask(host, observed.postfix.config_directory, questions(queries, asked.hops))
         hops_fail = desired.rollout is not None and desired.rollout.next_hops == "fail"

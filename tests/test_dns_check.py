@@ -18,7 +18,7 @@ from mailproxy.dns_check import (
     unled,
 )
 from mailproxy.entries import Entries
-from mailproxy.fleet_check import Member
+from mailproxy.fleet_check import Kind, Member
 from mailproxy.resolving import Answer
 
 Zone = Mapping[tuple[str, str], list[str]]
@@ -30,7 +30,9 @@ PUBLIC, ANOTHER = "192.5.6.30", "192.33.14.30"
 
 def site(number: int, *addresses: str, relay_domains: Entries = RELAYED) -> Site:
     name = f"mx{number}.example.net"
-    return Site(name, name, frozenset(addresses or [f"192.0.2.{number}"]), Member(frozenset(), relay_domains, False))
+    return Site(
+        name, name, frozenset(addresses or [f"192.0.2.{number}"]), Member(frozenset(), Kind(relay_domains, False))
+    )
 
 
 MX1, MX2 = site(1), site(2)

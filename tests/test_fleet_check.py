@@ -1,7 +1,7 @@
 """What is right on each host may be wrong between them: loops, addresses, names."""
 
 from mailproxy.entries import Entries
-from mailproxy.fleet_check import Fleet, Member, loops, nearly_a_group, same_addresses, same_names, unbracketed
+from mailproxy.fleet_check import Fleet, Kind, Member, loops, nearly_a_group, same_addresses, same_names, unbracketed
 
 HOP = "smtp:[10.1.0.2]"
 Told = list[tuple[str, tuple[str, ...], bool]]
@@ -9,7 +9,7 @@ Told = list[tuple[str, tuple[str, ...], bool]]
 
 def member(number: int, domains: dict[str, str], subdomains: bool = False) -> Member:
     names = {f"mx{number}.example.net", f"192.0.2.{number}", f"2001:db8::{number}"}
-    return Member(frozenset(names), Entries(domains), subdomains)
+    return Member(frozenset(names), Kind(Entries(domains), subdomains))
 
 
 def told(*members: Member, **mail_hosts: list[str]) -> Told:
@@ -109,3 +109,33 @@ def test_a_misspelled_file_of_group_data_is_told() -> None:
     (found,) = nearly_a_group({"proxie": ["mynetworks"], "staging": ["mynetworks"]}, ["proxies", "mx1.example.net"])
     assert found.is_warning
     assert "no host is in a group proxie; did you mean proxies?" in str(found.problem)
+
+
+def test_routes_of_mail_that_is_not_relayed_may_lead_through_the_fleet_and_not_in_a_circle() -> None:
+    def leading(number: int, default: str = "", fallback: str = "", **exceptions: str) -> Member:
+        routes = Entries({name.replace("_", "."): hop for name, hop in exceptions.items()})
+        kind = Kind(Entries({"a.example": HOP}), False, routes, default, (fallback,) if fallback else ())
+        return Member(frozenset({f"mx{number}.example.net"}), kind)
+
+    (found,) = told(leading(1, "smtp:[mx2.example.net]"), leading(2))
+    assert found[0].startswith(
+        "routes['default'] = '[mx2.example.net]': is mx2.example.net, a host of this fleet, which"
+    )
+    assert found[2]
+    circle = told(leading(1, "smtp:[mx2.example.net]"), leading(2, "smtp:[mx1.example.net]"))
+    assert [(": a loop" in text, is_warning) for text, _, is_warning in circle] == [(True, False)] * 2
+    (found,) = told(leading(1, partner_example="smtp:[mx2.example.net]"), leading(2, "smtp:[10.1.0.7]"))
+    assert found[0].startswith("routes['exceptions']['partner.example'] = 'smtp:[mx2.example.net]': is mx2.example.net")
+    assert found[2]
+    both = told(leading(1, fallback="smtp:[mx2.example.net]"), leading(2, fallback="smtp:[mx1.example.net]"))
+    assert all(text.startswith("routes['fallback'][0] = ") and not is_warning for text, _, is_warning in both)
+
+
+def test_an_exception_of_a_relayed_domain_is_followed_as_the_domain_is() -> None:
+    def with_boss(hop: str) -> Member:
+        kind = Kind(Entries({"a.example": HOP}), False, Entries({"boss@a.example": hop}))
+        return Member(frozenset({"mx1.example.net"}), kind)
+
+    (found,) = told(with_boss("smtp:[mx2.example.net]"), member(2, {"b.example": HOP}))
+    assert "a host on that way does not relay the domain" in found[0]
+    assert told(with_boss("smtp:[mx2.example.net]"), member(2, {"a.example": HOP}))[0][2]

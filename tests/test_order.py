@@ -15,15 +15,15 @@ def live(renames: tuple[tuple[str, str], ...]) -> list[str]:
 
 
 def test_between_two_sets_of_routes_all_are_there_and_those_that_stay_lead_to_where_they_will() -> None:
-    gone, both = bridged(transport_table(BEFORE).text, AFTER)
+    gone, both = bridged(transport_table(BEFORE).text, AFTER, BEFORE)
     assert gone == ("a.example",)
     assert both == Entries({**BEFORE, **AFTER})
     assert both["b.example"] == "smtp:[10.1.0.3]"
 
 
 def test_where_no_route_goes_nothing_is_bridged() -> None:
-    assert bridged(transport_table(BEFORE).text, Entries({**BEFORE, **AFTER})) == ((), None)
-    assert bridged(None, AFTER) == ((), None)
+    assert bridged(transport_table(BEFORE).text, Entries({**BEFORE, **AFTER}), BEFORE) == ((), None)
+    assert bridged(None, AFTER, BEFORE) == ((), None)
 
 
 def test_what_comes_is_routed_before_it_is_accepted_and_main_cf_which_names_the_tables_is_last() -> None:
