@@ -24,9 +24,9 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases main.cf mynetworks relaydomains relayrecipients transport verifydomains'
-    TABLES='aliases relaydomains relayrecipients transport verifydomains'
-    SECRETS=''
+    FILES='aliases main.cf mynetworks relaydomains relayrecipients tls.pem tlspolicy transport verifydomains'
+    TABLES='aliases relaydomains relayrecipients tlspolicy transport verifydomains'
+    SECRETS='tls.pem'
 }
 PRIVATE=.mailproxy
 

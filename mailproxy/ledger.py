@@ -11,6 +11,7 @@ from pyinfra import context
 from pyinfra.api import State
 
 from mailproxy.as_text import visible
+from mailproxy.certificates import SOON, ending
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
 from mailproxy.inputs import expectation
@@ -30,7 +31,8 @@ _UNKNOWN = "-"
 
 @dataclass(frozen=True)
 class Row:
-    """One host, in words; "-" stands for what is not known. since is in UTC, queue in messages."""
+    """One host, in words; "-" stands for what is not known. since is in UTC, queue in messages, certificate until when
+    the one holds that senders are shown."""
 
     host: str
     postfix: str = _UNKNOWN
@@ -38,6 +40,7 @@ class Row:
     since: str = _UNKNOWN
     commit: str = _UNKNOWN
     queue: str = _UNKNOWN
+    certificate: str = ""
     domain: str = ""
     state: str = ""
 
@@ -45,7 +48,10 @@ class Row:
 def row(name: str, desired: DesiredState, observed: ObservedState | Unread, domain: str = "") -> Row:
     """Return what there is to say of one host, and of one domain on it."""
     if isinstance(observed, Unread):
-        return Row(name, state=f"NOT READ: {observed.reason}", domain=_UNKNOWN if domain else "")
+        certificate = _UNKNOWN if desired.tls.certificate else ""
+        return Row(
+            name, certificate=certificate, state=f"NOT READ: {observed.reason}", domain=_UNKNOWN if domain else ""
+        )
     record = observed.manifest.record if observed.manifest else {}
     return Row(
         host=name,
@@ -54,6 +60,7 @@ def row(name: str, desired: DesiredState, observed: ObservedState | Unread, doma
         since=time_text(record.get("activated", "")),
         commit=record.get("commit", _UNKNOWN).replace(" + uncommitted changes", "+"),
         queue=_UNKNOWN if observed.queue is None else str(observed.queue),
+        certificate=_certificate(desired, observed),
         state="; ".join(_state(desired, observed)) or "as declared",
         domain=_domain(domain, desired, observed) if domain else "",
     )
@@ -81,6 +88,14 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in padded)
 
 
+def _certificate(desired: DesiredState, observed: ObservedState) -> str:
+    """Return until when the certificate holds that is on a host, '' where none is declared."""
+    if not desired.tls.certificate:
+        return ""
+    found = desired.tls.certificate_on(observed)
+    return f"{found.until:%Y-%m-%d}" if found else _UNKNOWN
+
+
 def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
     """Yield what is not as it should be, the worst first."""
     outcome = planned(desired, observed)
@@ -106,6 +121,9 @@ def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
         yield from (f"stale table: {index.reason}" for index in outcome.indexes if index.table not in changed)
         if outcome.service.action in ("reload", "restart") and not outcome.files and not outcome.indexes:
             yield f"{outcome.service.action} pending: {outcome.service.reason}"
+    certificate = desired.tls.certificate_on(observed) if desired.tls.certificate else None
+    if certificate and observed.at and certificate.until - observed.at < SOON:
+        yield f"the certificate {ending(certificate, observed.at)}"
     if observed.lock is not None:
         yield f"locked by {observed.lock.holder}"
 

@@ -24,6 +24,7 @@ from mailproxy.networks import network
 from mailproxy.next_hops import next_hop
 from mailproxy.relay_recipients import RelayRecipients
 from mailproxy.rollout import Rollout
+from mailproxy.tls import Tls
 
 DatabaseType = Literal["hash", "btree", "lmdb", "cdb", "dbm"]
 
@@ -92,6 +93,7 @@ class DesiredState(BaseModel):
     relay_subdomains: Annotated[bool, Field(strict=True)] = False
     rollout: Rollout | None = None
     relay_recipients: RelayRecipients = RelayRecipients()
+    tls: Tls = Tls()
 
     @cached_property
     def features(self) -> dict[str, Feature]:

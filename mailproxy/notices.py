@@ -36,6 +36,8 @@ def warnings_of_host(desired: DesiredState, observed: ObservedState) -> Iterator
         yield f"alias {', '.join(names)}: {user} is neither an account on the host nor an alias, so its mail bounces"
     if taken := warning_of_any(desired.relay_recipients, desired.relay_domains):
         yield taken
+    for feature in desired.features.values():
+        yield from feature.warnings_on(desired, observed)
     yield from warnings_of_lock(observed)
 
 

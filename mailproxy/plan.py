@@ -124,6 +124,9 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         return Refusal(f"database_type {table_type} is not one that its Postfix can index; it has {usable}")
     if reason := refusal(desired, observed.postfix):
         return Refusal(reason)
+    found_there = (feature.problem_on(desired, observed) for feature in desired.features.values())
+    if reason := "; ".join(filter(None, found_there)):
+        return Refusal(reason)
     contents = rendered(desired, observed.postfix)
     for name, live in observed.live.items():
         is_told = name in observed.texts or name in SECRETS
@@ -168,7 +171,12 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         loaded={**wanted, **observed.postfix.kept, TABLE_TYPE: table_type},
         # postfix check reads main.cf and looks at the queue: once for every main.cf that goes live.
         checks_main_cf="main.cf" in changed or observed.manifest is None,
-        probes=replace(probes(found, parameters, observed.journal is not None), serves=action.leaves_running),
+        probes=replace(
+            probes(found, parameters, observed.journal is not None),
+            serves=action.leaves_running,
+            # A process that goes on shows what it has read when it was started.
+            certificate=None if action.action == "none" else desired.tls.certificate_to_come(observed),
+        ),
     )
 
 

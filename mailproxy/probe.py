@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
+from mailproxy.certificates import Certificate
 from mailproxy.changes import Difference
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
@@ -43,6 +44,7 @@ class Probes:
 
     known are recipients to ask for in place of postmaster, by domain, unknown the domains where somebody made up must
     be refused; of those verified the next hop decides who that is.
+    certificate is the one that it has to show by STARTTLS, None where any will do.
     networks are those it trusts, hops the next hops that it must reach. interface is the first address, or name, that
     its inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer.
     """
@@ -53,6 +55,7 @@ class Probes:
     unknown: tuple[str, ...] = ()
     verified: frozenset[str] = frozenset()
     starttls: bool = False
+    certificate: Certificate | None = None
     networks: Entries = field(default_factory=lambda: Entries({}))
     hops: tuple[str, ...] = ()
     interface: str = ""
@@ -64,7 +67,7 @@ class Reply:
     """What a host answered to one step of an SMTP dialogue; code 0 is none at all, and text then says why.
 
     domain and local are the recipient's where the step was a recipient; the end is one that came too early, and
-    silence a connection that is taken and not greeted.
+    silence a connection that is taken and not greeted. certificate is what STARTTLS has shown, where it can be read.
     """
 
     kind: Kind
@@ -72,6 +75,7 @@ class Reply:
     text: str
     domain: str = ""
     local: str = RECIPIENT
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True)
@@ -202,11 +206,18 @@ def _by_verdict(
 ) -> dict[Verdict, list[str]]:
     found: dict[Verdict, list[str]] = {}
     for reply in replies:
-        judged, text = _judged(asked, reply, is_trusted, was_reachable)
+        judged, text = _judged_certificate(reply, asked.certificate) or _judged(asked, reply, is_trusted, was_reachable)
         # Several sessions may say the same.
         if text and text not in found.setdefault(judged, []):
             found[judged].append(text)
     return found
+
+
+def _judged_certificate(reply: Reply, expected: Certificate | None) -> tuple[Verdict, str] | None:
+    """Return what a certificate proves that is not as expected."""
+    if reply.kind != "starttls" or reply.code != 220 or expected in (None, reply.certificate):
+        return None
+    return "fail", f"STARTTLS shows the certificate of {reply.certificate or 'nobody'}; expected that of {expected}"
 
 
 def _judged(asked: Probes, reply: Reply, is_trusted: bool, was_reachable: bool) -> tuple[Verdict, str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class Content:
     """The text of one managed file; of a secret that stays on its host the digest alone."""
 
     name: str
-    text: str
+    text: str = field(repr=False)
     unseen: str = ""
 
     @cached_property

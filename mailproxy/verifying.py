@@ -59,7 +59,8 @@ class _Verification:
         contents = rendered(desired, observed.postfix)
         parameters = main_cf_parameters(contents["main.cf"].text)
         serves = observed.running or not is_disabled(parameters, observed.postfix)
-        asked = replace(all_probes(difference(contents, observed), parameters, most), serves=serves)
+        probes = all_probes(difference(contents, observed), parameters, most)
+        asked = replace(probes, serves=serves, certificate=desired.tls.certificate_to_come(observed))
         table_type, entries = database_type(desired, observed.postfix), routes(desired)
         routed = Entries({key: entries[key] for key in asked.accepted if key in entries})
         queries = queries_of(table_type, "transport", Entries({}), routed)
@@ -87,7 +88,8 @@ def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool, ser
 
 def _asked_for(asked: Probes, domains: int) -> str:
     hops = f"{len(asked.hops)} next hop{'s' * (len(asked.hops) != 1)}"
-    starttls = ", STARTTLS" if asked.starttls else ""
+    certificate = f" with the certificate of {asked.certificate}" if asked.certificate else ""
+    starttls = f", STARTTLS{certificate}" if asked.starttls else ""
     return f"{len(asked.accepted)} of {domains} domains, a foreign one, {hops}{starttls}"
 
 
