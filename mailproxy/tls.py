@@ -97,7 +97,8 @@ class Tls(Feature):
         needing = self._levels.intersection(BY_AUTHORITY)
         if needing and not self.authorities and desired.main_cf.keys().isdisjoint(_OTHER_AUTHORITIES):
             example = "such as /etc/ssl/certs/ca-certificates.crt"
-            reason = f"{' and '.join(sorted(needing))} need a file on the host of whom to believe, {example}"
+            verb = "needs" if len(needing) == 1 else "need"
+            reason = f"{' and '.join(sorted(needing))} {verb} a file on the host of whom to believe, {example}"
             yield Problem("tls['authorities']", "nothing", reason)
 
     def warnings(self, desired: DesiredState) -> Iterator[Problem]:

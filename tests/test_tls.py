@@ -172,7 +172,7 @@ def test_a_next_hop_of_main_cf_may_have_a_policy() -> None:
 def test_who_is_to_be_believed_has_to_be_said_where_it_matters() -> None:
     tls = {"policy": {"partner.example": "secure"}}
     (problem,) = problems(tls)
-    assert problem.startswith("tls['authorities'] = nothing: secure need a file on the host of whom to believe")
+    assert problem.startswith("tls['authorities'] = nothing: secure needs a file on the host of whom to believe")
     assert problems({**tls, "authorities": AUTHORITIES}) == []
     assert problems(tls, main_cf={"tls_append_default_CA": True}) == []
 

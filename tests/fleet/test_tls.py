@@ -15,7 +15,6 @@ from tests.pairs import Pair, pair
 
 YESTERDAY = datetime.now(timezone.utc) - timedelta(days=1)
 NAMES = ("mx1.lab.test", "mx2.lab.test", "mx3.lab.test")
-SNAKEOIL = "/etc/ssl/certs/ssl-cert-snakeoil.pem"
 ON_HOST = {"certificate": "/etc/ssl/mx.pem", "key": "/etc/ssl/private/mx.key"}
 
 
@@ -51,7 +50,8 @@ def test_senders_are_shown_what_was_sent_and_a_wrong_pair_goes_nowhere(controlle
     first, renewed = pair(*NAMES, since=YESTERDAY), pair(*NAMES, since=YESTERDAY, days=200)
     assert [shown(fleet, host) for host in hosts] == [None] * 3
     controller.declare(tls=to_send(tmp_path, first, first))
-    result = controller.roll_out()
+    # As much as pyinfra can say.
+    result = controller.roll_out("-vvv")
     assert f"+ certificate: {certificate_in(first.certificate)}" in result.said
     assert [shown(fleet, host) for host in hosts] == [(certificate_in(first.certificate), "TLSv1.3")] * 3
     assert {(host.configuration / "tls.pem").stat().st_mode & 0o777 for host in hosts} == {0o600}
@@ -69,8 +69,19 @@ def test_senders_are_shown_what_was_sent_and_a_wrong_pair_goes_nowhere(controlle
     assert f"~ certificate: {old} -> {new}" in changed.said
     assert [shown(fleet, host) for host in hosts] == [(new, "TLSv1.3")] * 3
     secrets = [line for one in (first, renewed) for line in one.key.splitlines()[1:-1]]
-    assert not any(line in run.everything for line in secrets for run in (result, refused, changed))
     controller.assert_converged()
+
+    returned = controller.call("mailproxy.rollback", "-y")
+    assert returned.status == 0, returned.everything
+    assert "certificate: changed, not shown" in returned.said
+    assert [shown(fleet, host) for host in hosts] == [(old, "TLSv1.3")] * 3
+    assert not any(line in run.everything for line in secrets for run in (result, refused, changed, returned))
+    logs = "".join((host.root / "var/log/mail.log").read_text(errors="replace") for host in hosts)
+    assert not any(line in logs for line in secrets)
+    controller.declare(tls={})
+    controller.roll_out()
+    assert not any((host.configuration / "tls.pem").exists() or "tls" in live(host)["main.cf"] for host in hosts)
+    assert [shown(fleet, host) for host in hosts] == [None] * 3
 
 
 def test_files_on_a_host_are_looked_at_there(controller: Controller, tmp_path: Path) -> None:
@@ -95,10 +106,6 @@ def test_files_on_a_host_are_looked_at_there(controller: Controller, tmp_path: P
     verified = controller.call("mailproxy.verify")
     assert verified.status == 0
     assert f"STARTTLS with the certificate of {expected[0][0]}" in verified.said
-    controller.declare(tls={})
-    controller.roll_out()
-    assert [shown(fleet, host) for host in hosts] == [None] * 3
-    assert all("tls" not in live(host)["main.cf"] for host in hosts)
 
 
 def deferred(host: Host) -> str:
@@ -112,17 +119,18 @@ def deferred(host: Host) -> str:
 
 def test_a_next_hop_has_to_have_the_tls_of_its_policy(controller: Controller) -> None:
     fleet, host = controller.fleet, controller.fleet.hosts[0]
-    key = SNAKEOIL.replace("certs", "private").replace(".pem", ".key")
-    settings = {"smtpd_tls_cert_file": SNAKEOIL, "smtpd_tls_key_file": key, "smtpd_tls_security_level": "may"}
-    lines = [f"{name}={value}" for name, value in {**settings, "smtpd_tls_received_header": "yes"}.items()]
-    fleet.mail_server.run(["postconf", *lines])
+    of_server = pair("mail.internal.test", since=YESTERDAY)
+    put_on(fleet.mail_server, of_server, of_server)
+    files = zip(("smtpd_tls_cert_file", "smtpd_tls_key_file"), ON_HOST.values(), strict=True)
+    settings = {**dict(files), "smtpd_tls_security_level": "may", "smtpd_tls_received_header": "yes"}
+    fleet.mail_server.run(["postconf", *(f"{name}={value}" for name, value in settings.items())])
     fleet.mail_server.run(["postfix", "reload"])
-    write(host, "/etc/ssl/authorities.pem", pair("authority.example").certificate, 0o644)
-    for other in fleet.hosts[1:]:
-        write(other, "/etc/ssl/authorities.pem", pair("authority.example").certificate, 0o644)
+    for each in fleet.hosts:
+        write(each, "/etc/ssl/other.pem", pair("authority.example").certificate, 0o644)
+        write(each, "/etc/ssl/own.pem", of_server.certificate, 0o644)
 
-    def roll_out(policy: str) -> str:
-        controller.declare(tls={"policy": {"[10.1.0.2]": policy}, "authorities": "/etc/ssl/authorities.pem"})
+    def roll_out(policy: str, authorities: str = "other") -> str:
+        controller.declare(tls={"policy": {"[10.1.0.2]": policy}, "authorities": f"/etc/ssl/{authorities}.pem"})
         return controller.roll_out().said
 
     assert "+ TLS to [10.1.0.2]: encrypt" in roll_out("encrypt")
@@ -135,7 +143,11 @@ def test_a_next_hop_has_to_have_the_tls_of_its_policy(controller: Controller) ->
     send(fleet, host, "user@example.com", "unknown")
     assert "Server certificate not trusted" in " ".join(deferred(host).split())
 
-    seen = certificate_in((fleet.mail_server.root / SNAKEOIL.lstrip("/")).read_text()).sha256.upper()
+    seen = certificate_in(of_server.certificate).sha256
     roll_out(f"fingerprint match={':'.join(seen[place : place + 2] for place in range(0, 64, 2))}")
     host.run(["postqueue", "-f"])
     assert arrived(fleet, "unknown", "user@example.com")
+
+    roll_out("secure match=mail.internal.test", "own")
+    send(fleet, host, "user@example.com", "believed")
+    assert arrived(fleet, "believed", "user@example.com")
