@@ -50,11 +50,11 @@ def problem_of(certificate: Certificate, public_key: str, now: datetime | None) 
     Where public_key is '', or now is None, that is not known.
     """
     if public_key and public_key != certificate.public_key:
-        return "the key is not that of the first certificate"
+        return "the key is not that of the first certificate in it"
     if now and now < certificate.since:
         return f"is not valid before {certificate.since:%Y-%m-%d %H:%M} UTC"
     if now and now >= certificate.until:
-        return f"has expired on {certificate.until:%Y-%m-%d %H:%M} UTC"
+        return f"expired on {certificate.until:%Y-%m-%d %H:%M} UTC"
     return ""
 
 

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, PlainValidator
 
-from mailproxy.certificates import Certificate, certificate_in, problem_of, public_key_of, together, warnings_of
+from mailproxy.certificates import Certificate, certificate_in, together, warnings_of
 from mailproxy.entries import Entries
 from mailproxy.feature import Feature, Place
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.local_file import LocalFile
 from mailproxy.mappings import mapping
 from mailproxy.problem import Problem, refuse_unless, shown
+from mailproxy.tls_pair import NO_FILE, path_of, problem_on_host, problems_of_files
 from mailproxy.tls_policy import (
     BY_AUTHORITY,
     BY_DNS,
+    MODERN,
+    MODERN_BY_NAME,
     level_of,
     policy,
     policy_key,
@@ -137,9 +140,10 @@ class Tls(Feature):
 
     def problem_on(self, desired: DesiredState, observed: ObservedState) -> str:
         """Return what is wrong with the files that are to be on the host."""
-        found = [self._problem_of_found(observed)]
+        on_host = isinstance(self.certificate, str) and isinstance(self.key, str)
+        found = [problem_on_host(str(self.certificate), str(self.key), observed) if on_host else ""]
         if self.authorities in observed.missing_paths:
-            found.append(f"tls['authorities']: there is no file {self.authorities} on the host")
+            found.append(str(Problem("tls['authorities']", path_of(self.authorities), NO_FILE)))
         return "; ".join(filter(None, found))
 
     def warnings_on(self, desired: DesiredState, observed: ObservedState) -> Iterator[str]:
@@ -158,7 +162,7 @@ class Tls(Feature):
             return self._sent
         path = self.certificate if isinstance(self.certificate, str) else PEM
         try:
-            return certificate_in(observed.certificates.get(path, ""))
+            return certificate_in(observed.certificates.get(path) or "")
         except ValueError:
             return None
 
@@ -233,54 +237,14 @@ class Tls(Feature):
         if len(given) == 1:
             ((name, value),) = given.items()
             missing = "key" if name == "certificate" else "certificate"
-            yield Problem(f"tls[{name!r}]", _path(value), f"needs the {missing} that belongs to it")
+            yield Problem(f"tls[{name!r}]", path_of(value), f"needs the {missing} that belongs to it")
         elif self.level in ("may", "encrypt") and not given:
             yield Problem("tls['level']", repr(self.level), "needs a certificate and its key")
         elif len({type(value) for value in given.values()}) > 1:
             reason = "expected both on the host (absolute paths), or both here (relative ones)"
-            yield Problem("tls['key']", _path(self.key), reason)
+            yield Problem("tls['key']", path_of(self.key), reason)
         elif isinstance(self.certificate, LocalFile) and isinstance(self.key, LocalFile):
-            yield from _problems_of_files(self.certificate, self.key)
-
-    def _problem_of_found(self, observed: ObservedState) -> str:
-        if not isinstance(self.certificate, str) or self.certificate not in observed.certificates:
-            return ""
-        key = observed.keys.get(str(self.key), "unknown")
-        if key == "absent":
-            return f"tls['key']: there is no file {self.key} on the host"
-        if key == "damaged":
-            return f"tls['key']: openssl finds no private key in {self.key} that it can read without a password"
-        text = observed.certificates[self.certificate]
-        if text is None:
-            return f"tls['certificate']: there is no file {self.certificate} on the host"
-        try:
-            reason = problem_of(certificate_in(text), "" if key == "unknown" else key, observed.at)
-        except ValueError as error:
-            reason = str(error)
-        return f"tls['certificate']: {self.certificate} {reason}" if reason else ""
-
-
-def _problems_of_files(certificate: LocalFile, key: LocalFile) -> Iterator[Problem]:
-    unread = {"certificate": certificate.error, "key": key.error}
-    public_key, found = "", None
-    try:
-        public_key = public_key_of(key.text)
-    except ValueError as error:
-        unread["key"] = unread["key"] or str(error)
-    try:
-        found = certificate_in(certificate.text)
-    except ValueError as error:
-        unread["certificate"] = unread["certificate"] or str(error)
-    for name, reason in unread.items():
-        if reason:
-            yield Problem(f"tls[{name!r}]", _path(certificate if name == "certificate" else key), reason)
-    reason = problem_of(found, public_key, certificate.at) if found else ""
-    if reason:
-        yield Problem("tls['certificate']", _path(certificate), reason)
-
-
-def _path(value: object) -> str:
-    return shown(value.path if isinstance(value, LocalFile) else value)
+            yield from problems_of_files(self.certificate, self.key)
 
 
 def _protocols(postfix: HostPostfix) -> str:
@@ -290,8 +254,8 @@ def _protocols(postfix: HostPostfix) -> str:
     smtpd_tls_mandatory_protocols): the most that can be had there is no SSL.
     """
     if postfix.version >= (3, 6):
-        return ">=TLSv1.2"
-    return "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1" if postfix.version >= (2, 10) else "!SSLv2, !SSLv3"
+        return MODERN
+    return MODERN_BY_NAME if postfix.version >= (2, 10) else "!SSLv2, !SSLv3"
 
 
 def _digest(text: str) -> str:

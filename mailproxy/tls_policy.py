@@ -14,6 +14,8 @@ LEVELS = ("none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify"
 # Those that look for TLSA records in a DNS that is signed, and those that look at who signed a certificate.
 BY_DNS = ("dane", "dane-only")
 BY_AUTHORITY = ("verify", "secure")
+# The protocols that are not deprecated (RFC 8996), as Postfix writes them from 3.6 on, and before.
+MODERN, MODERN_BY_NAME = ">=TLSv1.2", "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1"
 _MATCHING = (*BY_AUTHORITY, "fingerprint")
 _FINGERPRINT = re.compile(r"([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}")
 _NAMES = ("nexthop", "dot-nexthop", "hostname")

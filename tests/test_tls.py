@@ -181,7 +181,7 @@ def test_who_is_to_be_believed_has_to_be_said_where_it_matters() -> None:
     ("certificate", "key", "days", "expected"),
     [
         (GOOD, pair(NAME), 0, "tls['certificate'] = 'tls/mx.pem': the key is not that of the first certificate"),
-        (GOOD, GOOD, 91, "tls['certificate'] = 'tls/mx.pem': has expired on 2027-02-23 00:00 UTC"),
+        (GOOD, GOOD, 91, "tls['certificate'] = 'tls/mx.pem': expired on 2027-02-23 00:00 UTC"),
         (GOOD, GOOD, -1, "tls['certificate'] = 'tls/mx.pem': is not valid before 2026-11-25 00:00 UTC"),
         (Pair("nothing", ""), GOOD, 0, "tls['certificate'] = 'tls/mx.pem': holds no certificate in PEM"),
         (GOOD, Pair("", GOOD.certificate), 0, "tls['key'] = 'tls/mx.key': holds no private key in PEM"),
@@ -228,18 +228,30 @@ def test_files_on_a_host_are_looked_at_before_anything_is_staged() -> None:
     assert refusal(state, found(state, GOOD)) == ""
     other = {ON_HOST["key"]: public_key_of(pair(NAME).key)}
     for changes, expected in (
-        ({"keys": other}, "tls['certificate']: /etc/ssl/mx.pem the key is not that of the first certificate"),
-        ({"at": NOW + timedelta(days=90)}, "tls['certificate']: /etc/ssl/mx.pem has expired on 2027-02-23"),
-        ({"certificates": {ON_HOST["certificate"]: None}}, "tls['certificate']: there is no file /etc/ssl/mx.pem on"),
-        ({"certificates": {ON_HOST["certificate"]: ""}}, "tls['certificate']: /etc/ssl/mx.pem holds no certificate"),
-        ({"keys": {ON_HOST["key"]: "absent"}}, "tls['key']: there is no file /etc/ssl/private/mx.key on the host"),
-        ({"keys": {ON_HOST["key"]: "damaged"}}, "tls['key']: openssl finds no private key in /etc/ssl/private/mx.key"),
+        ({"keys": other}, "tls['certificate'] = '/etc/ssl/mx.pem': the key is not that of the first certificate"),
+        ({"at": NOW + timedelta(days=90)}, "tls['certificate'] = '/etc/ssl/mx.pem': expired on 2027-02-23"),
+        (
+            {"certificates": {ON_HOST["certificate"]: None}},
+            "tls['certificate'] = '/etc/ssl/mx.pem': there is no such file",
+        ),
+        (
+            {"certificates": {ON_HOST["certificate"]: ""}},
+            "tls['certificate'] = '/etc/ssl/mx.pem': holds no certificate",
+        ),
+        (
+            {"keys": {ON_HOST["key"]: "absent"}},
+            "tls['key'] = '/etc/ssl/private/mx.key': there is no such file on the host",
+        ),
+        (
+            {"keys": {ON_HOST["key"]: "damaged"}},
+            "tls['key'] = '/etc/ssl/private/mx.key': openssl finds no private key in it",
+        ),
     ):
         assert refusal(state, found(state, GOOD, **changes)).startswith(expected)
     believing = desired(tls={"authorities": AUTHORITIES})
     assert f"path {AUTHORITIES}\n" in expectation(believing)
     reason = refusal(believing, observed(believing, missing_paths=frozenset({AUTHORITIES})))
-    assert reason == f"tls['authorities']: there is no file {AUTHORITIES} on the host"
+    assert reason == f"tls['authorities'] = '{AUTHORITIES}': there is no such file on the host"
 
 
 def test_what_a_host_cannot_tell_is_a_warning() -> None:
@@ -277,12 +289,21 @@ def test_a_review_says_whose_certificate_comes_and_shows_no_key() -> None:
     assert secret not in repr(before) + repr(observed(before))
 
 
+def test_a_review_says_the_protocols_of_old_and_new_hosts_alike() -> None:
+    state = desired(tls=ON_HOST)
+    fleet = {str(version): (state, found(desired(), postfix=postfix(version))) for version in ((3, 5), (3, 7))}
+    said = {str(one): block.hosts for block in reviewed(fleet).blocks for one in block.changes}
+    assert len(said["+ smtpd_tls_protocols = >=TLSv1.2"]) == 2
+
+
 def test_status_tells_until_when_the_certificate_on_a_host_holds() -> None:
     sent, on_host = desired(tls=GOOD.declared()), desired(tls=ON_HOST)
     assert row(NAME, sent, observed(sent, at=NOW)).certificate == "2027-02-23"
     host = found(on_host, GOOD, at=NOW + timedelta(days=70))
     assert row(NAME, on_host, host).certificate == "2027-02-23"
     assert row(NAME, on_host, host).state == "the certificate expires in 20 days, on 2027-02-23"
+    gone = row(NAME, on_host, found(on_host, certificates={ON_HOST["certificate"]: None}))
+    assert (gone.certificate, "there is no such file on the host" in gone.state) == ("-", True)
     behind = observed(sent, certificates={"tls.pem": pair(NAME, days=3).certificate}, at=NOW)
     behind.live["tls.pem"] = LiveFile("0" * 64, SECRET_MODE, "0:0")
     assert row(NAME, sent, behind).certificate == "2026-11-28"

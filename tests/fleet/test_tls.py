@@ -94,7 +94,7 @@ def test_files_on_a_host_are_looked_at_there(controller: Controller, tmp_path: P
     before = [tree(host) for host in hosts]
     refused = controller.run("-y")
     assert refused.status == 1
-    assert "/etc/ssl/mx.pem the key is not that of the first certificate [mx2.lab.test]" in refused.said
+    assert "the key is not that of the first certificate in it [mx2.lab.test]" in refused.said
     assert [tree(host) for host in hosts] == before
 
     put_on(hosts[1], of_hosts[1], of_hosts[1])
