@@ -64,14 +64,17 @@ class Change:
         """How a review marks it: + comes, - goes, ~ changes."""
         return "+" if self.before is None else "-" if self.after is None else "~"
 
+    @property
+    def word(self) -> str:
+        """What comes, goes or changes."""
+        return MANAGED[self.file].entry if self.file else self.subject
+
     def __str__(self) -> str:
         if SECRET in (self.before, self.after):
             by = " (by hand)" if self.cause == "by hand" else ""
-            what = MANAGED[self.file].entry if self.file else self.key
-            return f"{self.sign} {what}: changed, not shown{by}"
+            return f"{self.sign} {self.word if self.file else self.key}: changed, not shown{by}"
         arrow = {"domain": " -> ", "network": "", "alias": ": ", "parameter": " = ", "entry": ": "}[self.subject]
-        word = MANAGED[self.file].entry if self.file else self.subject
-        name = self.key if self.subject in ("domain", "parameter") else f"{word} {self.key}".rstrip()
+        name = self.key if self.subject in ("domain", "parameter") else f"{self.word} {self.key}".rstrip()
         if self.sign == "~":
             text = f"~ {name}: {self.before or '(empty)'} -> {self.after or '(empty)'}"
         elif self.sign == "+":

@@ -282,6 +282,7 @@ def test_a_review_says_whose_certificate_comes_and_shows_no_key() -> None:
     first = reviewed({NAME: (before, observed(desired()))})
     assert f"+ certificate: {old}" in [str(one) for block in first.blocks for one in block.changes]
     secret = GOOD.key.splitlines()[1]
+    assert '<span class="subject">certificate</span>' in as_html(review)
     for one in (first, review):
         lines = [line for block in one.files for line in file_lines(block.change)]
         written = (text(one), as_markdown(one), as_json(one), as_html(one), repr(one), *lines)
