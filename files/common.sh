@@ -24,9 +24,9 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases bodychecks clientaccess headerchecks heloaccess main.cf mimechecks mynetworks passwords recipientaccess relaydomains relayrecipients senderaccess transport verifydomains'
-    TABLES='aliases heloaccess passwords recipientaccess relaydomains relayrecipients senderaccess transport verifydomains'
-    SECRETS='passwords'
+    FILES='aliases bodychecks clientaccess headerchecks heloaccess main.cf mimechecks mynetworks passwords recipientaccess relaydomains relayrecipients senderaccess tls.pem tlspolicy transport verifydomains'
+    TABLES='aliases heloaccess passwords recipientaccess relaydomains relayrecipients senderaccess tlspolicy transport verifydomains'
+    SECRETS='passwords tls.pem'
 }
 PRIVATE=.mailproxy
 

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # NAME
-#   foreign.sh - what files say: their contents, and what a main.cf that mailproxy did not make leads to
+#   foreign.sh - what files say: their contents, the certificates in them, and what a main.cf that mailproxy did not make leads to
 # SYNOPSIS
 #   put between common.sh and the text of observe.sh; never run by itself
 # DESCRIPTION
@@ -46,6 +46,32 @@ small_content() {
 # lines - replace what is no printable ASCII: the way back to the controller carries only UTF-8 lines.
 lines() {
     tr -c '\11\12\40-\176' '?'
+}
+
+# certificates NAME - print the certificates that a file holds. Nothing else of it: a private key may stand there, too.
+certificates() {
+    printf 'content certificate/%s text\n' "$1"
+    tr -d '\r' <"$1" | lines | awk '
+        /^-----BEGIN / { block = ""; inside = /^-----BEGIN CERTIFICATE-----$/ }
+        inside { block = block "|" $0 "\n" }
+        /^-----END CERTIFICATE-----$/ && inside { printf "%s", block; inside = 0 }'
+}
+
+# pair CERTIFICATE KEY - print what files on this host hold: certificates, and the digest of the public key that belongs to
+# the private one.
+pair() {
+    if [ -f "$1" ]; then certificates "$1"; else printf 'nocertificate %s\n' "$1"; fi
+    # Before 1.0.0 it cannot tell.
+    case $(openssl version 2>/dev/null) in
+        '' | 'OpenSSL 0.'*) key=unknown ;;
+        *) key=damaged ;;
+    esac
+    if [ ! -f "$2" ]; then
+        key=absent
+    elif [ "$key" = damaged ] && public=$(openssl pkey -in "$2" -passin pass: -pubout 2>/dev/null </dev/null); then
+        key=$(say "$public" | $DIGEST)
+    fi
+    printf 'key %s %s\n' "$2" "${key%% *}"
 }
 
 # split - print the words of standard input, between commas and blanks, one a line.

@@ -7,11 +7,14 @@
 #   DIRECTORY is the configuration directory of the instance; '' is the one that this Postfix was compiled for.
 #   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this), "user NAME" (an
 #   account that aliases lead to), "types" (the table types are needed), "ask PARAMETER" (one that is declared),
-#   "queue" (its length is needed), "queues" (that of each queue is), "brief" (the contents of tables other than aliases
-#   are not needed where they are the ones that were loaded: other hosts may have the same) and "generation NUMBER|last"
-#   (what is kept of it is needed). Changes nothing and
+#   "certificate PATH KEY" (files for TLS that are to be there), "path PATH" (another file that is), "queue" (its length is
+#   needed), "queues" (that of each queue is), "brief" (the contents of tables other than aliases are not needed where they
+#   are the ones that were loaded: other hosts may have the same) and "generation NUMBER|last" (what is kept of it is
+#   needed). Changes nothing and
 #   writes no file.
 #   Prints one record a line, the last one being "end":
+#     nopath PATH (there is no such file); nocertificate PATH; content certificate/PATH text, of the certificates in it, also
+#     of a managed file that is not as wanted; key PATH SHA256|absent|damaged|unknown (of the public key that belongs to it);
 #     default PARAMETER = VALUE (as compiled in); instance DIRECTORY (where it is not the one compiled in);
 #     lacks PARAMETER (asked for, and not among its defaults); table_types TYPE...; running yes|no; nouser NAME;
 #     file NAME SHA256 MODE UID GID; odd NAME MODE (not a regular file);
@@ -213,6 +216,8 @@ while IFS=' ' read -r word name value; do
         user) id -u -- "$name" >/dev/null 2>&1 || printf 'nouser %s\n' "$name" ;;
         types) printf 'table_types %s\n' "$(postconf -m | tr '\n' ' ')" ;;
         ask) asked="$asked $name" ;;
+        certificate) pair "$name" "$value" ;;
+        path) [ -f "$name" ] || printf 'nopath %s\n' "$name" ;;
         queue) queue_matters=yes ;;
         queues) queues_matter=yes ;;
         brief) brief=yes ;;
@@ -280,6 +285,8 @@ set -- $records
 while [ $# -gt 1 ]; do
     if [ "$1" = file ] && ! is_secret "$2"; then
         case " $FILES " in *" $2 "*) contents "$2" "$3" ;; esac
+    elif [ "$1" = file ] && [ "$2" != "${2%.pem}" ]; then
+        case "$wanted " in *" $2=$3 "*) ;; *) certificates "$2" ;; esac
     fi
     shift
 done

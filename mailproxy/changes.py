@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from mailproxy.certificates import certificate_in
 from mailproxy.managed import FEATURE_FILES, FILES, MANAGED, SECRETS, TABLES
 from mailproxy.meaning import (
     SUBJECTS,
@@ -65,14 +66,17 @@ class Change:
         """How a review marks it: + comes, - goes, ~ changes."""
         return "+" if self.before is None else "-" if self.after is None else "~"
 
+    @property
+    def word(self) -> str:
+        """What comes, goes or changes."""
+        return MANAGED[self.file].entry if self.file else self.subject
+
     def __str__(self) -> str:
         if SECRET in (self.before, self.after):
             by = " (by hand)" if self.cause == "by hand" else ""
-            what = MANAGED[self.file].entry if self.file else self.key
-            return f"{self.sign} {what}: changed, not shown{by}"
+            return f"{self.sign} {self.word if self.file else self.key}: changed, not shown{by}"
         arrow = {"domain": " -> ", "network": "", "alias": ": ", "parameter": " = ", "entry": ": "}[self.subject]
-        word = MANAGED[self.file].entry if self.file else self.subject
-        name = self.key if self.subject in ("domain", "parameter") else f"{word} {self.key}"
+        name = self.key if self.subject in ("domain", "parameter") else f"{self.word} {self.key}".rstrip()
         if self.sign == "~":
             text = f"~ {name}: {self.before or '(empty)'} -> {self.after or '(empty)'}"
         elif self.sign == "+":
@@ -241,14 +245,24 @@ def _some(names: Sequence[str]) -> str:
 def _changes_of_secrets(
     wanted: Mapping[str, Content], observed: ObservedState, cause: Cause
 ) -> Iterator[tuple[Change, ...]]:
-    """Yield that secrets come, change or go, which is all that is known of them."""
+    """Yield that secrets come, change or go, and whose certificate is in them; nothing else is known of them."""
     made = observed.manifest.digests if observed.manifest else {}
     for name in SECRETS:
-        after = SECRET if name in wanted else None
-        before = SECRET if name in observed.live and (after or name in made) else None
+        after = _public(wanted[name].text) if name in wanted else None
+        before = _public(observed.certificates.get(name)) if name in observed.live and (after or name in made) else None
+        if before == after:
+            before = after = after and SECRET
         digest = wanted[name].digest if name in wanted else None
         if (before or after) and observed.digest(name) != digest:
             yield (Change("entry", "", before, after, cause, file=name),)
+
+
+def _public(text: str | None) -> str:
+    """Return what may be shown of a secret: the certificate in it."""
+    try:
+        return str(certificate_in(text or ""))
+    except ValueError:
+        return SECRET
 
 
 def _is_as_by_default(change: Change, foreign: Foreign) -> bool:

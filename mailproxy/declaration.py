@@ -15,6 +15,7 @@ from mailproxy.entry_file import CREDENTIALS, RELAY_DOMAINS, Placed, entries_of_
 from mailproxy.fleet_check import Fleet, Found, loops, nearly_a_group, same_addresses, same_names, unbracketed
 from mailproxy.group_data import KEYS, groups_of, literals, own_data, value_of
 from mailproxy.instances import DIRECTORY, Entry, collisions, plain_directory
+from mailproxy.local_file import local_file
 from mailproxy.model import DesiredState
 from mailproxy.next_hops import spelled_host
 from mailproxy.places import Places, listed_twice, of_command_line
@@ -228,7 +229,15 @@ def _with_files(given: dict[str, Any]) -> tuple[dict[str, Any], tuple[Placed, ..
         entries, wrong = entries_of_file(routes["credentials"], CREDENTIALS)
         found["routes"] = {**routes, "credentials": entries}
         problems += wrong
+    if isinstance(tls := given.get("tls"), dict):
+        sent = {name: local_file(path) for name in ("certificate", "key") if _is_local(path := tls.get(name))}
+        found["tls"] = {**tls, **sent}
     return found, tuple(problems)
+
+
+def _is_local(path: object) -> bool:
+    """Whether it is the path of a file of this machine: those on hosts are absolute."""
+    return isinstance(path, str) and path.isprintable() and not path.startswith("/") and "-----" not in path
 
 
 def _misspelled(host: Host) -> Iterator[Problem]:

@@ -1,5 +1,8 @@
 """What is read from a host."""
 
+from dataclasses import replace
+from datetime import datetime, timezone
+
 from pyinfra.api import FactBase, StringCommand
 
 from mailproxy.bare import Survey, surveyed
@@ -20,8 +23,9 @@ class Observation(FactBase[ObservedState | Unread]):
         return StringCommand(LOADER)
 
     def process(self, output: list[str]) -> ObservedState | Unread:
-        """Return the parsed records."""
-        return parsed(output_of(output))
+        """Return the parsed records, and when they came."""
+        found = parsed(output_of(output))
+        return replace(found, at=datetime.now(timezone.utc)) if isinstance(found, ObservedState) else found
 
 
 class MailService(FactBase[list[str]]):

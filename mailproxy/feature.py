@@ -14,6 +14,7 @@ from mailproxy.problem import Problem
 
 if TYPE_CHECKING:
     from mailproxy.model import DesiredState
+    from mailproxy.observed import ObservedState
 
 
 # The field of a key whose value is not made of fields, which no problem is to name.
@@ -72,6 +73,18 @@ class Feature(BaseModel):
     def refusal(self, desired: DesiredState, postfix: HostPostfix) -> str:
         """Return why a host's Postfix cannot do it, '' where it can."""
         return ""
+
+    def asks(self, desired: DesiredState) -> Sequence[str]:
+        """Return what a host is asked for besides, as lines of the input of files/observe.sh."""
+        return ()
+
+    def problem_on(self, desired: DesiredState, observed: ObservedState) -> str:
+        """Return why a host as it was found cannot do it, '' where it can."""
+        return ""
+
+    def warnings_on(self, desired: DesiredState, observed: ObservedState) -> Iterator[str]:
+        """Yield what may not be meant on a host as it was found."""
+        yield from ()
 
     def own_parameters(self) -> Sequence[str]:
         """Return the names of all parameters that it may set, on any host: main_cf cannot declare these as well."""

@@ -29,8 +29,9 @@ def expectation(desired: DesiredState, with_queue: bool = False, with_queues: bo
     parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf), *of_features}
     asked = [f"ask {name}" for name in sorted(parameters)]
     declares_type = desired.database_type or "default_database_type" in desired.main_cf or needed_types(desired)
+    further = [line for feature in desired.features.values() for line in feature.asks(desired)]
     extra = ["types"] * bool(declares_type) + ["queue"] * with_queue + ["queues"] * with_queues
-    return _lines([*wanted, *accounts, *asked, *extra])
+    return _lines([*wanted, *accounts, *asked, *further, *extra])
 
 
 def expectation_of_generation(number: int | None) -> str:

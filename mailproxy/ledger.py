@@ -11,6 +11,7 @@ from pyinfra.api import State
 
 from mailproxy import drift
 from mailproxy.as_text import visible
+from mailproxy.certificates import SOON, ending
 from mailproxy.changes import difference
 from mailproxy.declaration import declared
 from mailproxy.drained import told
@@ -32,7 +33,8 @@ _UNKNOWN = "-"
 
 @dataclass(frozen=True)
 class Row:
-    """One host, in words; "-" stands for what is not known. since is in UTC, queue in messages."""
+    """One host, in words; "-" stands for what is not known. since is in UTC, queue in messages, certificate until when
+    the one holds that senders are shown."""
 
     host: str
     postfix: str = _UNKNOWN
@@ -40,6 +42,7 @@ class Row:
     since: str = _UNKNOWN
     commit: str = _UNKNOWN
     queue: str = _UNKNOWN
+    certificate: str = ""
     domain: str = ""
     state: str = ""
 
@@ -47,7 +50,10 @@ class Row:
 def row(name: str, desired: DesiredState, observed: ObservedState | Unread, domain: str = "") -> Row:
     """Return what there is to say of one host, and of one domain on it."""
     if isinstance(observed, Unread):
-        return Row(name, state=f"NOT READ: {observed.reason}", domain=_UNKNOWN if domain else "")
+        certificate = _UNKNOWN if desired.tls.certificate else ""
+        return Row(
+            name, certificate=certificate, state=f"NOT READ: {observed.reason}", domain=_UNKNOWN if domain else ""
+        )
     record = observed.manifest.record if observed.manifest else {}
     return Row(
         host=name,
@@ -56,6 +62,7 @@ def row(name: str, desired: DesiredState, observed: ObservedState | Unread, doma
         since=time_text(record.get("activated", "")),
         commit=record.get("commit", _UNKNOWN).replace(" + uncommitted changes", "+"),
         queue=_UNKNOWN if observed.queue is None else str(observed.queue),
+        certificate=_certificate(desired, observed),
         state="; ".join(_state(desired, observed)) or "as declared",
         domain=_domain(domain, desired, observed) if domain else "",
     )
@@ -73,6 +80,14 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
     return "".join(f"{line.rstrip()}\n" for line in padded)
+
+
+def _certificate(desired: DesiredState, observed: ObservedState) -> str:
+    """Return until when the certificate holds that is on a host, '' where none is declared."""
+    if not desired.tls.certificate:
+        return ""
+    found = desired.tls.certificate_on(observed)
+    return f"{found.until:%Y-%m-%d}" if found else _UNKNOWN
 
 
 def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
@@ -98,6 +113,9 @@ def _state(desired: DesiredState, observed: ObservedState) -> Iterator[str]:
         yield from (f"stale table: {index.reason}" for index in drift.stale(outcome))
         if drift.is_pending(outcome):
             yield f"{outcome.service.action} pending: {outcome.service.reason}"
+    certificate = desired.tls.certificate_on(observed) if desired.tls.certificate else None
+    if certificate and observed.at and certificate.until - observed.at < SOON:
+        yield f"the certificate {ending(certificate, observed.at)}"
     if observed.lock is not None:
         yield f"locked by {observed.lock.holder}"
 

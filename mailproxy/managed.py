@@ -32,6 +32,8 @@ BASIC = (
 # Of the further keys of group_data.
 OF_FEATURES = (
     ManagedFile("relayrecipients", is_table=True, entry="recipients of", is_by_domain=True),
+    ManagedFile("tls.pem", is_secret=True, entry="certificate"),
+    ManagedFile("tlspolicy", is_table=True, entry="TLS to"),
     ManagedFile("verifydomains", is_table=True, entry="verify recipients of", is_bare=True),
     ManagedFile("clientaccess", entry="client access", is_list=True),
     ManagedFile("heloaccess", is_table=True, entry="HELO access"),

@@ -24,6 +24,7 @@ from mailproxy.syntax import (
     table_keys,
     words,
 )
+from mailproxy.tls_policy import MODERN, MODERN_BY_NAME
 
 Subject = Literal["domain", "network", "alias", "parameter", "entry"]
 # Of the basic files; what stands in a file of a feature is an entry of that file.
@@ -279,6 +280,8 @@ def spelled(key: str, value: str, name: str) -> str:
         return value.lower()
     if key == _SUBDOMAINS:
         return ", ".join(sorted(word for word in words(value) if word != "relay_domains"))
+    if key.endswith("_protocols") and value == MODERN_BY_NAME:
+        return MODERN
     plain = ", ".join(words(value)) if _WORD_LISTS.fullmatch(key) else value
     return _REFERENCE.sub(OWN_NAME, by_own_name(plain, name))
 

@@ -28,6 +28,7 @@ from mailproxy.next_hops import next_hop
 from mailproxy.relay_recipients import RelayRecipients
 from mailproxy.rollout import Rollout
 from mailproxy.routes import Routes
+from mailproxy.tls import Tls
 
 DatabaseType = Literal["hash", "btree", "lmdb", "cdb", "dbm"]
 
@@ -100,6 +101,7 @@ class DesiredState(BaseModel):
     access: Access = Access()
     checks: Checks = Checks()
     routes: Routes = Routes()
+    tls: Tls = Tls()
 
     @cached_property
     def features(self) -> dict[str, Feature]:

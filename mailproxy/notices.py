@@ -38,6 +38,8 @@ def warnings_of_host(desired: DesiredState, observed: ObservedState) -> Iterator
     if taken := warning_of_any(desired.relay_recipients, desired.relay_domains):
         yield taken
     yield from _warnings_of_draining(observed)
+    for feature in desired.features.values():
+        yield from feature.warnings_on(desired, observed)
     yield from warnings_of_lock(observed)
 
 

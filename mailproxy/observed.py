@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from mailproxy.drained import reason_in
 from mailproxy.host_postfix import HOST_PARAMETERS, HostPostfix
@@ -20,6 +21,8 @@ BEFORE_MAIN_CF = "before/main.cf"
 # What stands before the name of a file's content as it was when it was loaded, and as a generation keeps it.
 _LOADED = "loaded/"
 _SAVED = "saved/"
+# And before the path of a file with certificates.
+_CERTIFICATE = "certificate/"
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ class ObservedState:
     queue) where they were not or could not be read.
     programs names the directory of the programs that it keeps, '' where it keeps none that are whole.
     A host that is bootstrapping had Postfix installed by mailproxy, and no change confirmed since.
+    certificates holds what is asked for by path, the text in PEM or None where there is no such file; keys what belongs
+    to them: the SHA-256 of the public key in PEM, "absent", "damaged", or "unknown" where the host cannot tell.
+    missing_paths are files that are to be there; at is when all that was found, None where that is not known.
     """
 
     postfix: HostPostfix
@@ -118,6 +124,10 @@ class ObservedState:
     saved: Saved | None = None
     is_bootstrapping: bool = False
     programs: str = ""
+    certificates: dict[str, str | None] = field(default_factory=dict, repr=False)
+    keys: dict[str, str] = field(default_factory=dict)
+    missing_paths: frozenset[str] = frozenset()
+    at: datetime | None = field(default=None, compare=False)
 
     @property
     def has_usable_main_cf(self) -> bool:
@@ -216,7 +226,7 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         master_cf=texts.get("master.cf", ""),
         drained=reason_in(main_cf if "journal" in records else texts.get(f"{_LOADED}main.cf", main_cf)),
     )
-    own = {name: text for name, text in texts.items() if not name.startswith((_LOADED, _SAVED))}
+    own = {name: text for name, text in texts.items() if not name.startswith((_LOADED, _SAVED, _CERTIFICATE))}
     queue = records.get("queue", ["unread"])[0]
     return ObservedState(
         postfix=postfix,
@@ -238,6 +248,9 @@ def _state(records: dict[str, list[str]], texts: dict[str, str]) -> ObservedStat
         saved=_saved(records, texts) if "generations" in records else None,
         is_bootstrapping="bootstrap" in records,
         programs=records.get("programs", [""])[0],
+        certificates={**dict.fromkeys(records.get("nocertificate", [])), **_named_below(_CERTIFICATE, texts)},
+        keys=_pairs(records.get("key", [])),
+        missing_paths=frozenset(records.get("nopath", [])),
     )
 
 

@@ -131,6 +131,9 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         return Refusal(f"its Postfix has no tables of type {', '.join(lacking)}, which are declared")
     if reason := refusal(desired, observed.postfix):
         return Refusal(reason)
+    found_there = (feature.problem_on(desired, observed) for feature in desired.features.values())
+    if reason := "; ".join(filter(None, found_there)):
+        return Refusal(reason)
     contents = rendered(desired, observed.postfix)
     for name, live in observed.live.items():
         is_told = name in observed.texts or name in SECRETS
@@ -181,6 +184,8 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
             probes(found, parameters, observed.journal is not None),
             serves=action.leaves_running,
             is_drained=bool(observed.postfix.drained),
+            # A process that goes on shows what it has read when it was started.
+            certificate=None if action.action == "none" else desired.tls.certificate_to_come(observed),
         ),
     )
 

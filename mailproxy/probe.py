@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from mailproxy.access import RECIPIENTS, is_kept_out
+from mailproxy.certificates import Certificate
 from mailproxy.changes import Difference
 from mailproxy.drained import CODE, is_of_drained
 from mailproxy.gates import trusted
@@ -51,6 +52,7 @@ class Probes:
 
     known are recipients to ask for in place of postmaster, by domain, unknown the domains where somebody made up must
     be refused; of those verified the next hop decides who that is.
+    certificate is the one that it has to show by STARTTLS, None where any will do.
     networks are those it trusts, hops the next hops that it must reach; largest is how many bytes a message may have, 0
     where there is no limit, None where that cannot be told. interface is the first address, or name, that its
     inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer, and
@@ -63,6 +65,7 @@ class Probes:
     unknown: tuple[str, ...] = ()
     verified: frozenset[str] = frozenset()
     starttls: bool = False
+    certificate: Certificate | None = None
     networks: Entries = field(default_factory=lambda: Entries({}))
     hops: tuple[str, ...] = ()
     largest: int | None = None
@@ -76,7 +79,7 @@ class Reply:
     """What a host answered to one step of an SMTP dialogue; code 0 is none at all, and text then says why.
 
     domain and local are the recipient's where the step was a recipient; the end is one that came too early, and
-    silence a connection that is taken and not greeted.
+    silence a connection that is taken and not greeted. certificate is what STARTTLS has shown, where it can be read.
     """
 
     kind: Kind
@@ -84,6 +87,7 @@ class Reply:
     text: str
     domain: str = ""
     local: str = RECIPIENT
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True)
@@ -230,11 +234,19 @@ def _by_verdict(
         if asked.is_drained and reply.kind == "greeting" and reply.code:
             judged, text = _judged_drained(reply)
         else:
-            judged, text = _judged(asked, reply, is_trusted, was_reachable)
+            found_of_tls = _judged_certificate(reply, asked.certificate)
+            judged, text = found_of_tls or _judged(asked, reply, is_trusted, was_reachable)
         # Several sessions may say the same.
         if text and text not in found.setdefault(judged, []):
             found[judged].append(text)
     return found
+
+
+def _judged_certificate(reply: Reply, expected: Certificate | None) -> tuple[Verdict, str] | None:
+    """Return what a certificate proves that is not as expected."""
+    if reply.kind != "starttls" or reply.code != 220 or expected in (None, reply.certificate):
+        return None
+    return "fail", f"STARTTLS shows the certificate of {reply.certificate or 'nobody'}; expected that of {expected}"
 
 
 def _judged(asked: Probes, reply: Reply, is_trusted: bool, was_reachable: bool) -> tuple[Verdict, str]:

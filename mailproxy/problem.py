@@ -23,11 +23,13 @@ class Problem:
 
 
 def shown(value: object) -> str:
-    """Return a value of group_data as Python spells it, shortened."""
+    """Return a value of group_data as Python spells it, shortened; a private key that stands there is not shown."""
     try:
         text = repr(value)
     except ValueError:  # of a number of thousands of digits (sys.set_int_max_str_digits)
         text = f"a value of type {type(value).__name__} that is too long to be shown"
+    if "PRIVATE KEY" in text:
+        return "(not shown)"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from mailproxy.certificates import certificate_of
 from mailproxy.drained import is_of_drained
 from mailproxy.probe import MADE_UP, RECIPIENT, Kind, Probes, Reply
 
@@ -46,7 +47,7 @@ def dialogue(address: str, asked: Probes) -> tuple[list[Reply], str]:
     refused = [*unknown, *(Question("refused", RECIPIENT, domain) for domain in asked.refused)]
     for questions, size in ((taken, _RECIPIENTS_A_SESSION), (refused, _REFUSALS_A_SESSION)):
         for start in range(0, len(questions), size):
-            session = _Session(address, asked.starttls)
+            session = _Session(address, asked)
             replies += session.run(questions[start : start + size])
             client = client or session.client
             if not session.is_alive:
@@ -68,9 +69,9 @@ class Question:
 class _Session:
     """One connection; is_alive tells whether it was kept to a proper end, is_complete whether all was asked in it."""
 
-    def __init__(self, address: str, with_starttls: bool):
+    def __init__(self, address: str, asked: Probes):
         self.address = address
-        self.with_starttls = with_starttls
+        self.asked = asked
         self.client = ""
         self.is_alive = False
         self.is_complete = False
@@ -115,8 +116,8 @@ class _Session:
         yield Reply("greeting", code, _text(said))
         if code != 250:
             return
-        if self.with_starttls:
-            reply = _starttls(smtp)
+        if self.asked.starttls:
+            reply = _starttls(smtp, with_certificate=self.asked.certificate is not None)
             yield reply
             if reply.code != 220:
                 return
@@ -149,8 +150,8 @@ def _recipient(smtp: smtplib.SMTP, question: Question) -> Reply:
     return replace(reply, local=question.local)
 
 
-def _starttls(smtp: smtplib.SMTP) -> Reply:
-    """Go on under TLS. The certificate is not looked at: whether there is a TLS to talk is the question here."""
+def _starttls(smtp: smtplib.SMTP, with_certificate: bool) -> Reply:
+    """Go on under TLS. Whom the certificate is by is not looked at: a sender without a policy of its own does not."""
     if not smtp.has_extn("starttls"):
         return Reply("starttls", 0, "EHLO does not list it")
     context = ssl.create_default_context()
@@ -158,6 +159,9 @@ def _starttls(smtp: smtplib.SMTP) -> Reply:
     reply = _reply("starttls", lambda: smtp.starttls(context=context))
     if reply.code == 220:
         smtp.ehlo()
+    if reply.code == 220 and with_certificate and isinstance(smtp.sock, ssl.SSLSocket):
+        with contextlib.suppress(ValueError):
+            reply = replace(reply, certificate=certificate_of(smtp.sock.getpeercert(binary_form=True) or b""))
     return reply
 
 

@@ -65,6 +65,7 @@ class _Verification:
             all_probes(difference(contents, observed), parameters, most),
             serves=serves,
             is_drained=bool(observed.postfix.drained),
+            certificate=desired.tls.certificate_to_come(observed),
         )
         table_type, entries = database_type(desired, observed.postfix), routes(desired)
         keys = (*asked.accepted, *desired.routes.exceptions)
@@ -97,7 +98,8 @@ def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool, ask
 
 def _asked_for(asked: Probes, domains: int) -> str:
     hops = f"{len(asked.hops)} next hop{'s' * (len(asked.hops) != 1)}"
-    starttls = ", STARTTLS" if asked.starttls else ""
+    certificate = f" with the certificate of {asked.certificate}" if asked.certificate else ""
+    starttls = f", STARTTLS{certificate}" if asked.starttls else ""
     return f"{len(asked.accepted)} of {domains} domains, a foreign one, {hops}{starttls}"
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from mailproxy.digest import digest, fingerprint
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.indexed import TABLE_TYPE
+from mailproxy.managed import SECRETS
 from mailproxy.model import DesiredState, Entries
-from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread
+from mailproxy.observed import MODE, Foreign, LiveFile, Manifest, ObservedState, Unread, mode_of
 from mailproxy.plan import Plan, planned
 from mailproxy.render import Content, is_indexed, rendered
 from mailproxy.review import Review, review
@@ -58,8 +59,8 @@ def observed(state: DesiredState, **changes: Any) -> ObservedState:
         postfix=postfix(),
         table_types=frozenset({"hash", "btree", "cidr"}),
         running=True,
-        live={name: LiveFile(digest, MODE, "0:0") for name, digest in digests.items()},
-        texts={name: content.text for name, content in contents.items()},
+        live={name: LiveFile(digest, mode_of(name), "0:0") for name, digest in digests.items()},
+        texts={name: content.text for name, content in contents.items() if name not in SECRETS},
         queued={},
         manifest=Manifest(digests, {**dict.fromkeys(RESTART_PARAMETERS, "all"), TABLE_TYPE: "hash"}),
     )

@@ -25,7 +25,7 @@ def domain(name: str, host: ObservedState, **declared: object) -> str:
 def test_a_host_as_declared_in_one_line() -> None:
     found = row("mx1.example.com", desired(), recorded(observed(desired())))
     assert dataclasses.astuple(found) == (
-        "mx1.example.com", "3.7", "7", "2026-11-23 00:38", "abcdef123456+", "3", "", "as declared"
+        "mx1.example.com", "3.7", "7", "2026-11-23 00:38", "abcdef123456+", "3", "", "", "as declared"
     )  # fmt: skip
 
 
