@@ -22,35 +22,35 @@ class Metric:
 
     name: str
     meaning: str
-    samples: Callable[[ObservedState, Plan | Refusal], Samples]
+    samples: Callable[[DesiredState, ObservedState, Plan | Refusal], Samples]
 
 
-def _running(observed: ObservedState, _: Plan | Refusal) -> Samples:
+def _running(_desired: DesiredState, observed: ObservedState, _: Plan | Refusal) -> Samples:
     yield {}, int(observed.running)
 
 
-def _as_declared(_: ObservedState, outcome: Plan | Refusal) -> Samples:
+def _as_declared(_desired: DesiredState, _: ObservedState, outcome: Plan | Refusal) -> Samples:
     yield {}, int(isinstance(outcome, Plan) and outcome.is_managed and outcome.is_empty)
 
 
-def _differing_files(_: ObservedState, outcome: Plan | Refusal) -> Samples:
+def _differing_files(_desired: DesiredState, _: ObservedState, outcome: Plan | Refusal) -> Samples:
     if isinstance(outcome, Plan):
         yield {"cause": "edited"}, len(drift.edited(outcome)) + len(drift.unlike(outcome))
         yield {"cause": "declared"}, len(drift.behind(outcome))
 
 
-def _stale_tables(_: ObservedState, outcome: Plan | Refusal) -> Samples:
+def _stale_tables(_desired: DesiredState, _: ObservedState, outcome: Plan | Refusal) -> Samples:
     if isinstance(outcome, Plan):
         yield {}, len(drift.stale(outcome))
 
 
-def _reload_pending(_: ObservedState, outcome: Plan | Refusal) -> Samples:
+def _reload_pending(_desired: DesiredState, _: ObservedState, outcome: Plan | Refusal) -> Samples:
     if isinstance(outcome, Plan):
         yield {}, int(drift.is_pending(outcome))
 
 
-def _recorded(key: str) -> Callable[[ObservedState, Plan | Refusal], Samples]:
-    def samples(observed: ObservedState, _: Plan | Refusal) -> Samples:
+def _recorded(key: str) -> Callable[[DesiredState, ObservedState, Plan | Refusal], Samples]:
+    def samples(_desired: DesiredState, observed: ObservedState, _: Plan | Refusal) -> Samples:
         value = observed.manifest.record.get(key, "") if observed.manifest else ""
         if value.isascii() and value.isdigit():
             yield {}, int(value)
@@ -58,8 +58,17 @@ def _recorded(key: str) -> Callable[[ObservedState, Plan | Refusal], Samples]:
     return samples
 
 
-def _queue_messages(observed: ObservedState, _: Plan | Refusal) -> Samples:
+def _queue_messages(_desired: DesiredState, observed: ObservedState, _: Plan | Refusal) -> Samples:
     yield from (({"queue": name}, messages) for name, messages in sorted((observed.queues or {}).items()))
+
+
+def _drained(_desired: DesiredState, observed: ObservedState, _: Plan | Refusal) -> Samples:
+    yield {}, int(bool(observed.postfix.drained))
+
+
+def _certificate(desired: DesiredState, observed: ObservedState, _: Plan | Refusal) -> Samples:
+    if desired.tls.certificate and (found := desired.tls.certificate_on(observed)):
+        yield {}, int(found.until.timestamp())
 
 
 METRICS = (
@@ -90,6 +99,12 @@ METRICS = (
         "When the generation that is live was activated, in seconds since 1970.",
         _recorded("activated"),
     ),
+    Metric("mailproxy_host_drained", "Whether the host is out of service (mailproxy.drain).", _drained),
+    Metric(
+        "mailproxy_host_certificate_expiry_timestamp_seconds",
+        "Until when the certificate holds that the host shows to senders, in seconds since 1970.",
+        _certificate,
+    ),
     Metric("mailproxy_host_queue_messages", "Messages that wait, by the queue they are in.", _queue_messages),
 )
 
@@ -110,7 +125,7 @@ def exposition(desired: Mapping[str, DesiredState], observed: Mapping[str, Obser
         samples = [
             ({"host": name, **labels}, value)
             for name, state in read.items()
-            for labels, value in metric.samples(state, outcomes[name])
+            for labels, value in metric.samples(desired[name], state, outcomes[name])
         ]
         families.append(_family(metric.name, metric.meaning, samples))
     return "".join(families)

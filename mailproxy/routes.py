@@ -116,7 +116,7 @@ class Routes(Feature):
                 yield Problem(f"routes['exceptions'][{key!r}]", shown(hop), reason)
         if not self.credentials:
             return
-        used = self._destinations(desired)
+        used = self.destinations(desired)
         for key in self.credentials:
             if key not in used and desired.main_cf.keys().isdisjoint(_OTHER_WAYS):
                 reason = "no mail is led there; expected a destination as a route spells it, such as"
@@ -146,8 +146,8 @@ class Routes(Feature):
         """Return the credentials; exceptions are in the transport table (render.py)."""
         return {"passwords": self.credentials} if self.credentials else {}
 
-    def _destinations(self, desired: DesiredState) -> set[str]:
-        """Return the destinations that mail is led to, as smtp(8) looks them up among the credentials."""
+    def destinations(self, desired: DesiredState) -> set[str]:
+        """Return the destinations that mail is led to, as smtp(8) looks up credentials and TLS policies for them."""
         hops = {*self.exceptions.values(), *desired.relay_domains.values()}
         by_smtp = (hop.partition(":")[2] for hop in hops if not hop.startswith("lmtp:"))
         return {*by_smtp, *self.fallback, self.default} - {""}

@@ -87,7 +87,7 @@ class Tls(Feature):
         if not wrong:
             yield from self._problems_of_pair()
         hops = smtp_hops(desired.relay_domains)
-        others = {desired.main_cf["relayhost"]} if desired.main_cf.get("relayhost") else set()
+        others = {*desired.routes.destinations(desired), desired.main_cf.get("relayhost", "")} - {""}
         for key, value in self.policy.items():
             reason = problem_of_key(key, {*hops, *others}, desired.relay_domains) or problem_of_address(key, value)
             if reason:

@@ -3,21 +3,28 @@
 import dataclasses
 import re
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from mailproxy.exposition import METRICS, exposition
+from mailproxy.model import DesiredState
 from mailproxy.observed import ObservedState, Unread
+from tests import pairs
+from tests.pairs import pair
 from tests.states import desired, edited, empty_host, observed
 
 MX1, NOW = "mx1.example.com", 1_795_400_000
 
 
-def told(name: str = MX1, host: ObservedState | Unread | None = None) -> dict[tuple[str, ...], float]:
+def told(
+    name: str = MX1, host: ObservedState | Unread | None = None, state: DesiredState | None = None
+) -> dict[tuple[str, ...], float]:
     """Return the values by the metric, less its common beginning, and its labels."""
-    text = exposition({name: desired()}, {name: host or observed(desired())}, NOW)
+    state = state or desired()
+    text = exposition({name: state}, {name: host or observed(state)}, NOW)
     found = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation
@@ -43,6 +50,7 @@ def test_a_host_as_declared_in_numbers() -> None:
         ("host_reload_pending", MX1): 0,
         ("host_generation", MX1): 7,
         ("host_last_change_timestamp_seconds", MX1): 1795394284,
+        ("host_drained", MX1): 0,
         ("host_queue_messages", MX1, "active"): 0,
         ("host_queue_messages", MX1, "deferred"): 7,
     }
@@ -76,6 +84,19 @@ def test_what_is_not_known_of_a_host_is_left_out() -> None:
     found = told(host=empty_host())
     assert found["host_as_declared", MX1] == 0
     assert not {key for key in found if key[0] in ("host_generation", "host_queue_messages")}
+
+
+def test_until_when_a_certificate_holds_is_told_where_one_is_declared() -> None:
+    state = desired(tls=pair(MX1, days=90).declared())
+    expiry = (pairs.NOW + timedelta(days=90)).timestamp()
+    assert told(state=state)["host_certificate_expiry_timestamp_seconds", MX1] == expiry
+    assert "host_certificate_expiry_timestamp_seconds" not in {name for name, *_ in told()}
+
+
+def test_a_host_out_of_service_is_told() -> None:
+    host = observed(desired())
+    drained = dataclasses.replace(host, postfix=dataclasses.replace(host.postfix, drained="new disk"))
+    assert told(host=drained)["host_drained", MX1] == 1
 
 
 def test_a_name_is_told_as_it_is() -> None:
