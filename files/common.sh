@@ -24,9 +24,10 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases main.cf mynetworks relaydomains relayrecipients transport'
+    FILES='aliases main.cf master.cf mynetworks relaydomains relayrecipients transport'
     TABLES='aliases relaydomains relayrecipients transport'
     SECRETS=''
+    SHARED='master.cf'
 }
 PRIVATE=.mailproxy
 
@@ -108,6 +109,11 @@ live_names() {
 # is_secret NAME - whether nobody may see what is in a file.
 is_secret() {
     case " $SECRETS " in *" $1 "*) ;; *) return 1 ;; esac
+}
+
+# is_shared NAME - whether only marked lines of a file are ours.
+is_shared() {
+    case " $SHARED " in *" $1 "*) ;; *) return 1 ;; esac
 }
 
 # crossing_main_cf FROM TO DIRECTORY - print the main.cf on standard input with the tables in DIRECTORY, which are of type

@@ -21,6 +21,8 @@ def expectation(desired: DesiredState, with_queue: bool = False) -> str:
     """Return the input of observe.sh: the digests of what need not be sent back, the accounts aliases lead to, the
     parameters that are declared, and whether the table types matter: the one that a Postfix prefers is one it has."""
     wanted = [f"want {name} {content.digest}" for name, content in rendered_without_host(desired).items()]
+    # What it is to be follows from what it is: in any case its content is needed.
+    wanted += ["want master.cf -"] * any(feature.edits_master_cf for feature in desired.features.values())
     accounts = [f"user {name}" for name in sorted(local_targets(desired) - {"root"})]
     of_features = (name for feature in desired.features.values() for name in feature.own_parameters())
     parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf), *of_features}
@@ -32,7 +34,7 @@ def expectation(desired: DesiredState, with_queue: bool = False) -> str:
 
 def expectation_of_generation(number: int | None) -> str:
     """Return the input of observe.sh that tells all that is live, and a generation: None is the last one."""
-    return _lines([f"generation {'last' if number is None else number}", "queue"])
+    return _lines(["want master.cf -", f"generation {'last' if number is None else number}", "queue"])
 
 
 def change(
@@ -87,20 +89,22 @@ def _records(plan: Plan, record: Mapping[str, str], whole: bool) -> Iterator[str
     yield f"service {plan.service.action}"
     yield from (f"swap {staged} {live}" for staged, live in plan.late_swaps)
     yield from (f"drop {name}" for name in plan.drops)
-    yield from _questions(plan.queries, plan.probes.hops)
+    yield from (f"release {name}" for name in plan.releases)
+    yield from _questions(plan.queries, plan.probes.hops, plan.probes.needed)
     yield "end"
 
 
-def questions(queries: Iterable[Query], hops: Iterable[str]) -> str:
+def questions(queries: Iterable[Query], hops: Iterable[str], needed: Iterable[str]) -> str:
     """Return the input of probe.sh."""
-    return _lines(_questions(queries, hops))
+    return _lines(_questions(queries, hops, needed))
 
 
-def _questions(queries: Iterable[Query], hops: Iterable[str]) -> Iterator[str]:
+def _questions(queries: Iterable[Query], hops: Iterable[str], needed: Iterable[str]) -> Iterator[str]:
     for query in queries:
         answer = "miss" if query.value is None else f"hit {query.value}"
         yield f"query {query.type} {query.table} {query.key} {answer}"
     yield from (f"hop {hop}" for hop in hops)
+    yield from (f"needed {one}" for one in needed)
 
 
 def _file(name: str, content: Content, live: Content | None) -> Iterator[str]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 class ManagedFile:
     """A file by its name: the source of an indexed table or text that Postfix reads as it is; a secret is never shown.
 
-    A feature's is there only where group_data asks for it; entry is what a review calls one of its lines.
+    A feature's is there only where group_data asks for it; entry is what a review calls one of its lines. Of a shared
+    one only marked lines are ours: it is never removed, and what stands beside them is nobody's mistake (master_cf.py).
     """
 
     name: str
     is_table: bool = False
     is_secret: bool = False
+    is_shared: bool = False
     entry: str = ""
 
 
@@ -25,7 +27,10 @@ BASIC = (
     ManagedFile("transport", is_table=True),
 )
 # Of the further keys of group_data.
-OF_FEATURES = (ManagedFile("relayrecipients", is_table=True, entry="recipient"),)
+OF_FEATURES = (
+    ManagedFile("master.cf", is_shared=True, entry="service"),
+    ManagedFile("relayrecipients", is_table=True, entry="recipient"),
+)
 MANAGED = {file.name: file for file in (*BASIC, *OF_FEATURES)}
 
 FILES = tuple(MANAGED)
@@ -34,6 +39,7 @@ FEATURE_FILES = tuple(file.name for file in OF_FEATURES)
 TABLES = tuple(name for name, file in MANAGED.items() if file.is_table)
 FEATURE_TABLES = tuple(name for name in FEATURE_FILES if name in TABLES)
 SECRETS = tuple(name for name, file in MANAGED.items() if file.is_secret)
+SHARED = tuple(name for name, file in MANAGED.items() if file.is_shared)
 # Files that a process of Postfix reads once in its life, so that only a reload makes them known (DATABASE_README).
 # relaydomains also where it is an indexed table, which processes notice by themselves, but not at once: each
 # trivial-rewrite looks every 10 s (trivial-rewrite.c, check_table_stats). Until all have, the queue manager might ask

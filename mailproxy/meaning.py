@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 from typing import Literal
 
 from mailproxy.managed import FEATURE_FILES, FILES, SECRETS, TABLES
+from mailproxy.master_cf import our_services
 from mailproxy.model import Entries
 from mailproxy.networks import network
 from mailproxy.observed import Foreign
@@ -112,6 +113,8 @@ def _entries(name: str, text: str) -> Entries:
     """Return what stands in a file of a feature; of a secret nothing is known."""
     if name in SECRETS:
         return NOTHING
+    if name == "master.cf":
+        return our_services(text)
     return table_entries(text) if name in TABLES else _lines(text)
 
 

@@ -8,6 +8,7 @@ from pyinfra.api import Host, operation
 from pyinfra.api.command import PyinfraCommand
 
 from mailproxy.inputs import change
+from mailproxy.needed import is_of_needed, needed_outcomes
 from mailproxy.options import ACTIVATE
 from mailproxy.plan import Plan
 from mailproxy.probe import Outcome, hop_outcomes, verdict
@@ -110,10 +111,12 @@ def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
         return _fail(run, remote, ended.reason + _going_back(run, ended))
     run.succeed(remote.host)
     for line in ended.lines:
-        if not line.startswith("hop "):
+        if not line.startswith("hop ") and not is_of_needed(line):
             remote.say(line)
     hops = [line for line in ended.lines if line.startswith("hop ")]
-    found = [*hop_outcomes(hops, run.rollout.next_hops == "fail"), *proven(remote.host, plan.probes, was_reachable)]
+    hops_fail = run.rollout.next_hops == "fail"
+    of_needed = needed_outcomes(ended.lines, hops_fail)
+    found = [*hop_outcomes(hops, hops_fail), *of_needed, *proven(remote.host, plan.probes, was_reachable)]
     if not _judge(run, plan, remote, found):
         return False
     if verdict(found) == "pass":

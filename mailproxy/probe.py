@@ -38,8 +38,9 @@ _TLS_ON = {"may", "encrypt"}
 class Probes:
     """What a host is asked: relay domains that it must accept, domains that it must refuse, whether it offers STARTTLS.
 
-    networks are those it trusts, hops the next hops that it must reach. interface is the first address, or name, that
-    its inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer.
+    networks are those it trusts, hops the next hops that it must reach, needed what else must answer it
+    (files/needing.sh). interface is the first address, or name, that its inet_interfaces gives besides the loopback, ''
+    where that gives none; serves says whether anybody is to answer.
     """
 
     accepted: tuple[str, ...] = ()
@@ -47,6 +48,7 @@ class Probes:
     starttls: bool = False
     networks: Entries = field(default_factory=lambda: Entries({}))
     hops: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
     interface: str = ""
     serves: bool = True
 
@@ -238,6 +240,11 @@ def _of_refusal(reply: Reply) -> Verdict:
 def _is_unknown_recipient(reply: Reply) -> bool:
     """Whether a domain is relayed and this recipient of it is not known, by a list or by asking the next hop."""
     return reply.code // 100 == 5 and bool(re.search(r"relay recipient table|undeliverable address", reply.text))
+
+
+def is_put_off(reply: Reply) -> bool:
+    """Whether a client that has just passed the last tests of postscreen(8) is asked to come again."""
+    return reply.code == 450 and reply.text.startswith("4.3.2 ")
 
 
 def _is_relay_denied(reply: Reply) -> bool:

@@ -13,11 +13,11 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "enter": (),
     "observe": ("common", "foreign"),
     "stage": ("common", "checking", "saving"),
-    "activate": ("common", "service", "transaction", "probing", "lingering"),
+    "activate": ("common", "service", "transaction", "probing", "needing", "lingering"),
     "settle": ("common", "service", "transaction", "probing"),
     "install": ("common", "service"),
     "release": ("common",),
-    "probe": ("common", "probing"),
+    "probe": ("common", "probing", "needing"),
 }
 # What is run before there is a private directory, or before we are root.
 _NEVER_KEPT = ("enter", "install")

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mailproxy.feature import Feature, Place
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.managed import TABLES
+from mailproxy.master_cf import edited, is_marked, merged, services_of
 from mailproxy.model import DesiredState, Entries
 from mailproxy.relaying import OWN_RULE, in_recipient_restrictions
 from mailproxy.restrictions import RECIPIENT, RELAY
@@ -78,6 +79,7 @@ def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
         "transport": transport_table(routes(desired)),
         **_tables_of_features(desired),
         **_texts_of_features(desired, postfix),
+        **_master_cf(desired, postfix),
     }
 
 
@@ -101,6 +103,18 @@ def _texts_of_features(desired: DesiredState, postfix: HostPostfix) -> dict[str,
     place = Place(postfix, database_type(desired, postfix))
     found = (feature.texts(desired, place) for feature in desired.features.values())
     return {name: Content(name, text) for texts in found for name, text in texts.items()}
+
+
+def _master_cf(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
+    """Return master.cf as it is on the host with the services of features: where there are such, or were."""
+    features = [feature for feature in desired.features.values() if feature.edits_master_cf]
+    if not features and not is_marked(postfix.master_cf):
+        return {}
+    present = wanted = services_of(postfix.master_cf)
+    for feature in features:
+        wanted = merged(wanted, feature.services(desired, wanted))
+    ours = [service for service in wanted if service not in present]
+    return {"master.cf": Content("master.cf", edited(postfix.master_cf, ours))}
 
 
 def database_type(desired: DesiredState, postfix: HostPostfix) -> str:

@@ -14,6 +14,7 @@ from mailproxy.changes import difference
 from mailproxy.declaration import declared
 from mailproxy.inputs import expectation, questions
 from mailproxy.model import DesiredState, Entries
+from mailproxy.needed import needed_of, needed_outcomes
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
 from mailproxy.options import PASS
@@ -59,11 +60,13 @@ class _Verification:
         contents = rendered(desired, observed.postfix)
         parameters = main_cf_parameters(contents["main.cf"].text)
         serves = observed.running or not is_disabled(parameters, observed.postfix)
-        asked = replace(all_probes(difference(contents, observed), parameters, most), serves=serves)
+        asked = replace(
+            all_probes(difference(contents, observed), parameters, most), serves=serves, needed=needed_of(desired)
+        )
         table_type, entries = database_type(desired, observed.postfix), routes(desired)
         routed = Entries({key: entries[key] for key in asked.accepted if key in entries})
         queries = queries_of(table_type, "transport", Entries({}), routed)
-        lines = self.reading.ask(host, observed.postfix.config_directory, questions(queries, asked.hops))
+        lines = self.reading.ask(host, observed.postfix.config_directory, questions(queries, asked.hops, asked.needed))
         hops_fail = desired.rollout is not None and desired.rollout.next_hops == "fail"
         found = [*_of_host(lines, observed, hops_fail, asked.serves), *proven(host, asked, was_reachable=False)]
         return Verified(host.name, verdict(found), _asked_for(asked, len(desired.relay_domains)), tuple(found))
@@ -83,6 +86,7 @@ def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool, ser
     if observed.journal is not None:
         yield Outcome("inconclusive", "a change on it was never confirmed: roll out again to settle it")
     yield from hop_outcomes([line for line in lines if line.startswith("hop ")], hops_fail)
+    yield from needed_outcomes(lines, hops_fail)
 
 
 def _asked_for(asked: Probes, domains: int) -> str:
