@@ -24,7 +24,7 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases main.cf master.cf mynetworks relaydomains relayrecipients transport'
+    FILES='aliases main.cf master.cf mynetworks postscreenaccess relaydomains relayrecipients transport'
     TABLES='aliases relaydomains relayrecipients transport'
     SECRETS=''
     SHARED='master.cf'

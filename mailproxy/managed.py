@@ -29,6 +29,7 @@ BASIC = (
 # Of the further keys of group_data.
 OF_FEATURES = (
     ManagedFile("master.cf", is_shared=True, entry="service"),
+    ManagedFile("postscreenaccess", entry="client"),
     ManagedFile("relayrecipients", is_table=True, entry="recipient"),
 )
 MANAGED = {file.name: file for file in (*BASIC, *OF_FEATURES)}

@@ -24,6 +24,7 @@ from mailproxy.feature import Feature
 from mailproxy.names import domain_name, named_twice, qualified_name, relay_domain, single_line
 from mailproxy.networks import network
 from mailproxy.next_hops import next_hop
+from mailproxy.postscreen import DeclaredPostscreen, Postscreen
 from mailproxy.rollout import Rollout
 
 DatabaseType = Literal["hash", "btree", "lmdb", "cdb", "dbm"]
@@ -132,6 +133,7 @@ class DesiredState(BaseModel):
     database_type: DatabaseType | None = None
     relay_subdomains: Annotated[bool, Field(strict=True)] = False
     rollout: Rollout | None = None
+    postscreen: DeclaredPostscreen = Postscreen()
 
     @cached_property
     def features(self) -> dict[str, Feature]:
