@@ -4,13 +4,14 @@
 # SYNOPSIS
 #   put between common.sh and the text of activate.sh or probe.sh; never run by itself
 # DESCRIPTION
-#   What is needed is told as dnsbl:ZONE, as the DNS knows it; inet:HOST:PORT, with an IPv6 address in brackets; or unix:PATH.
+#   What is needed is told as dnsbl:ZONE, as the DNS knows it; inet:HOST:PORT, with an IPv6 address in brackets; or unix:PATH,
+#   as smtpd sees it. The programs that use it have set $queue.
 
 # needed_state NEEDED - print "answers", "silent REASON", or "unasked REASON" where this host has nothing to ask with.
 needed_state() {
     case $1 in
         dnsbl:*) dnsbl_state "${1#dnsbl:}" ;;
-        unix:*) if [ -S "${1#unix:}" ]; then echo answers; else echo 'silent there is no such socket'; fi ;;
+        unix:*) socket_state "${1#unix:}" ;;
         inet:*) place=${1#inet:} && port_state "${place%:*}" "${place##*:}" ;;
     esac
 }
@@ -27,25 +28,33 @@ dnsbl_state() {
     esac
 }
 
-# port_state HOST PORT - whether a port takes connections. Postfix's own client says that it has one before it waits for a
-# greeting, which not everything has.
+# socket_state PATH - whether a socket is where smtpd looks for it: below the queue, where it works, also by its whole path
+# where it runs in a chroot there.
+socket_state() {
+    jail=$(awk '$2 ~ /^(inet|pass)$/ && $8 == "smtpd" { print $5; exit }' master.cf)
+    case $jail:$1 in
+        y:/*) place=$queue$1 ;;
+        *:/*) place=$1 ;;
+        *) place=$queue/$1 ;;
+    esac
+    if [ -S "$place" ]; then echo answers; else printf 'silent there is no socket %s\n' "$place"; fi
+}
+
+# port_state HOST PORT - whether a port takes connections. Postfix's own client, which came with 2.11, says so where it does
+# not; what it says of one that does not greet, as a milter does not, is no matter.
 port_state() {
-    if command -v posttls-finger >/dev/null; then
-        case $1 in
-            \[*:*) address="[ipv6:${1#\[}" ;;
-            \[*) address=$1 ;;
-            *) address="[$1]" ;;
-        esac
-        said=$(MAIL_CONFIG=$PWD posttls-finger -c -l none -L summary,verbose -t 3 -T 1 -- "$address:$2" 2>&1) || :
-    elif command -v nc >/dev/null; then
-        address=${1#\[}
-        ! said=$(nc -w 3 "${address%\]}" "$2" </dev/null 2>&1) || said='Connected to it'
-    else
-        echo 'unasked this host has neither posttls-finger nor nc' && return
-    fi
+    command -v posttls-finger >/dev/null || { echo 'unasked this host has no posttls-finger' && return; }
+    case $1 in
+        \[*:*) address="[ipv6:${1#\[}" ;;
+        \[*) address=$1 ;;
+        *) address="[$1]" ;;
+    esac
+    said=$(MAIL_CONFIG=$PWD posttls-finger -c -l none -t 2 -T 1 -- "$address:$2" 2>&1) || :
     case $said in
-        *'Connected to '*) echo answers ;;
-        *) printf 'silent %s\n' "$(printf '%s' "${said:-it does not take connections}" | sed -e '$!d' -e 's/^posttls-finger: //')" ;;
+        *'Failed to establish session'* | *'lookup failed'*)
+            printf 'silent %s\n' "$(say "$said" | sed -e '$!d' -e 's/^posttls-finger: //' -e 's/^Failed .* via [^ ]*: //')"
+            ;;
+        *) echo answers ;;
     esac
 }
 

@@ -33,6 +33,17 @@ class Place:
         return f"{self.type}:{self.file(name)}"
 
 
+@dataclass(frozen=True)
+class Needed:
+    """Something else than a next hop that has to answer a host, in a form of files/needing.sh.
+
+    Mail waits while something vital is silent, and goes without it otherwise.
+    """
+
+    name: str
+    is_vital: bool
+
+
 class Feature(BaseModel):
     """The value of such a key, as group_data has it. One that was not declared adds nothing anywhere.
 
@@ -85,10 +96,10 @@ class Feature(BaseModel):
         """Whether it adds or replaces services of master.cf: only then a host is asked for that."""
         return False
 
-    def services(self, desired: DesiredState, present: Sequence[Service]) -> Sequence[Service]:
+    def services(self, desired: DesiredState, place: Place, present: Sequence[Service]) -> Sequence[Service]:
         """Return the services of master.cf that it adds, or has otherwise than they are present."""
         return ()
 
-    def needed(self, desired: DesiredState) -> Sequence[str]:
-        """Return what else has to answer a host, in the forms of files/needing.sh."""
+    def needed(self, desired: DesiredState) -> Sequence[Needed]:
+        """Return what else has to answer a host."""
         return ()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mailproxy.check import local_targets
 from mailproxy.edit import edit
+from mailproxy.feature import Needed
 from mailproxy.indexed import TABLE_TYPE
 from mailproxy.lock import Held
 from mailproxy.model import DesiredState
@@ -94,17 +95,17 @@ def _records(plan: Plan, record: Mapping[str, str], whole: bool) -> Iterator[str
     yield "end"
 
 
-def questions(queries: Iterable[Query], hops: Iterable[str], needed: Iterable[str]) -> str:
+def questions(queries: Iterable[Query], hops: Iterable[str], needed: Iterable[Needed]) -> str:
     """Return the input of probe.sh."""
     return _lines(_questions(queries, hops, needed))
 
 
-def _questions(queries: Iterable[Query], hops: Iterable[str], needed: Iterable[str]) -> Iterator[str]:
+def _questions(queries: Iterable[Query], hops: Iterable[str], needed: Iterable[Needed]) -> Iterator[str]:
     for query in queries:
         answer = "miss" if query.value is None else f"hit {query.value}"
         yield f"query {query.type} {query.table} {query.key} {answer}"
     yield from (f"hop {hop}" for hop in hops)
-    yield from (f"needed {one}" for one in needed)
+    yield from (f"needed {one.name}" for one in needed)
 
 
 def _file(name: str, content: Content, live: Content | None) -> Iterator[str]:

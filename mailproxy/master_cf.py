@@ -82,6 +82,12 @@ def merged(present: Sequence[Service], ours: Iterable[Service]) -> tuple[Service
     return tuple({**by_key, **{service.key: service for service in ours}}.values())
 
 
+def taken(present: Sequence[Service], ours: Iterable[Service]) -> list[str]:
+    """Return the names of services that others have, and have otherwise."""
+    by_key = {service.key: service for service in present}
+    return [one.name for one in ours if by_key.get(one.key, one) != one]
+
+
 def edited(text: str, wanted: Sequence[Service]) -> str:
     """Return a master.cf in which these services are so; what is so without us is left alone."""
     lines, place = _unmarked(text)

@@ -21,6 +21,7 @@ from mailproxy.aliases import alias_name, alias_targets, joined
 from mailproxy.entries import Entries as Entries
 from mailproxy.entries import differing as differing
 from mailproxy.feature import Feature
+from mailproxy.filters import Filters
 from mailproxy.names import domain_name, named_twice, qualified_name, relay_domain, single_line
 from mailproxy.networks import network
 from mailproxy.next_hops import next_hop
@@ -134,6 +135,7 @@ class DesiredState(BaseModel):
     relay_subdomains: Annotated[bool, Field(strict=True)] = False
     rollout: Rollout | None = None
     postscreen: DeclaredPostscreen = Postscreen()
+    filters: Filters = Filters()
 
     @cached_property
     def features(self) -> dict[str, Feature]:

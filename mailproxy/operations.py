@@ -115,7 +115,7 @@ def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
             remote.say(line)
     hops = [line for line in ended.lines if line.startswith("hop ")]
     hops_fail = run.rollout.next_hops == "fail"
-    of_needed = needed_outcomes(ended.lines, hops_fail)
+    of_needed = needed_outcomes(ended.lines, plan.probes.needed, hops_fail)
     found = [*hop_outcomes(hops, hops_fail), *of_needed, *proven(remote.host, plan.probes, was_reachable)]
     if not _judge(run, plan, remote, found):
         return False

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema
 
 from mailproxy.entries import Entries
-from mailproxy.feature import Feature, Place
+from mailproxy.feature import Feature, Needed, Place
 from mailproxy.host_postfix import HostPostfix
-from mailproxy.master_cf import Service, services_of
+from mailproxy.master_cf import Service, taken
 from mailproxy.names import domain_name, named_twice, single_line
 from mailproxy.problem import Problem, refuse_unless, shown
 
@@ -146,14 +146,14 @@ class Postscreen(Feature):
             return "there is no postscreen before Postfix 2.8"
         if self.allow_threshold is not None and postfix.lacking.issuperset(_ALLOWLIST_THRESHOLD):
             return "allow_threshold came with Postfix 2.11"
-        present = services_of(postfix.master_cf)
+        present = postfix.services
         behind = _behind(present)
         if postfix.master_cf and not behind:
             return "its master.cf has no service smtpd on port 25 that postscreen could stand before"
         if len({one.command for one in behind}) > 1:
             return "its master.cf has several services on port 25 with different options; expected them alike"
-        taken = [one for one in present if self.trusted_port and one.name == self.trusted_port and one.type == "inet"]
-        return f"trusted_port: its master.cf has a service {self.trusted_port} already" if taken else ""
+        found = taken(present, self._trusted(behind[0])) if behind else []
+        return f"trusted_port: its master.cf has another service {found[0]} already" if found else ""
 
     def own_parameters(self) -> Sequence[str]:
         """Return all that it may set."""
@@ -205,7 +205,7 @@ class Postscreen(Feature):
         """It stands in master.cf before smtpd."""
         return True
 
-    def services(self, desired: DesiredState, present: Sequence[Service]) -> Sequence[Service]:
+    def services(self, desired: DesiredState, place: Place, present: Sequence[Service]) -> Sequence[Service]:
         """Return postscreen in place of smtpd, what both need, and the port that is not screened.
 
         What the service smtpd was told by options it is still (POSTSCREEN_README, "Turning on postscreen").
@@ -225,14 +225,17 @@ class Postscreen(Feature):
         ]
         there = {one.key for one in present}
         added = [one for one in helping if one.key not in there]
-        if self.trusted_port:
-            inside = replace(first, name=self.trusted_port, type="inet", private="n")
-            added.append(inside.with_options(["smtpd_client_restrictions=permit_mynetworks,reject"]))
-        return (*screens, *added)
+        return (*screens, *added, *self._trusted(first))
 
-    def needed(self, desired: DesiredState) -> Sequence[str]:
-        """Return the zones that are asked."""
-        return tuple(dict.fromkeys(f"dnsbl:{site.partition('=')[0]}" for site in self.dnsbl))
+    def _trusted(self, screened: Service) -> Iterator[Service]:
+        if self.trusted_port:
+            inside = replace(screened, name=self.trusted_port, type="inet", private="n")
+            yield inside.with_options(["smtpd_client_restrictions=permit_mynetworks,reject"])
+
+    def needed(self, desired: DesiredState) -> Sequence[Needed]:
+        """Return the zones that are asked, each once."""
+        zones = dict.fromkeys(site.partition("=")[0] for site in self.dnsbl)
+        return tuple(Needed(f"dnsbl:{zone}", is_vital=False) for zone in zones)
 
 
 # The key as group_data has it: on, off, or a dict of fields.

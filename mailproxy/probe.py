@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from mailproxy.changes import Difference
+from mailproxy.feature import Needed
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
 from mailproxy.meaning import ROUTED, is_accepted
@@ -38,8 +39,8 @@ _TLS_ON = {"may", "encrypt"}
 class Probes:
     """What a host is asked: relay domains that it must accept, domains that it must refuse, whether it offers STARTTLS.
 
-    networks are those it trusts, hops the next hops that it must reach, needed what else must answer it
-    (files/needing.sh). interface is the first address, or name, that its inet_interfaces gives besides the loopback, ''
+    networks are those it trusts, hops the next hops that it must reach, needed what else must answer it.
+    interface is the first address, or name, that its inet_interfaces gives besides the loopback, ''
     where that gives none; serves says whether anybody is to answer.
     """
 
@@ -48,7 +49,7 @@ class Probes:
     starttls: bool = False
     networks: Entries = field(default_factory=lambda: Entries({}))
     hops: tuple[str, ...] = ()
-    needed: tuple[str, ...] = ()
+    needed: tuple[Needed, ...] = ()
     interface: str = ""
     serves: bool = True
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mailproxy.feature import Feature, Place
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.managed import TABLES
-from mailproxy.master_cf import edited, is_marked, merged, services_of
+from mailproxy.master_cf import edited, is_marked, merged
 from mailproxy.model import DesiredState, Entries
 from mailproxy.relaying import OWN_RULE, in_recipient_restrictions
 from mailproxy.restrictions import RECIPIENT, RELAY
@@ -110,9 +110,10 @@ def _master_cf(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content
     features = [feature for feature in desired.features.values() if feature.edits_master_cf]
     if not features and not is_marked(postfix.master_cf):
         return {}
-    present = wanted = services_of(postfix.master_cf)
+    place = Place(postfix, database_type(desired, postfix))
+    present = wanted = postfix.services
     for feature in features:
-        wanted = merged(wanted, feature.services(desired, wanted))
+        wanted = merged(wanted, feature.services(desired, place, wanted))
     ours = [service for service in wanted if service not in present]
     return {"master.cf": Content("master.cf", edited(postfix.master_cf, ours))}
 

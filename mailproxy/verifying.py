@@ -68,7 +68,9 @@ class _Verification:
         queries = queries_of(table_type, "transport", Entries({}), routed)
         lines = self.reading.ask(host, observed.postfix.config_directory, questions(queries, asked.hops, asked.needed))
         hops_fail = desired.rollout is not None and desired.rollout.next_hops == "fail"
-        found = [*_of_host(lines, observed, hops_fail, asked.serves), *proven(host, asked, was_reachable=False)]
+        of_host = _of_host(lines, observed, hops_fail, asked.serves)
+        of_needed = needed_outcomes(lines, asked.needed, hops_fail)
+        found = [*of_host, *of_needed, *proven(host, asked, was_reachable=False)]
         return Verified(host.name, verdict(found), _asked_for(asked, len(desired.relay_domains)), tuple(found))
 
 
@@ -86,7 +88,6 @@ def _of_host(lines: Sequence[str], observed: ObservedState, hops_fail: bool, ser
     if observed.journal is not None:
         yield Outcome("inconclusive", "a change on it was never confirmed: roll out again to settle it")
     yield from hop_outcomes([line for line in lines if line.startswith("hop ")], hops_fail)
-    yield from needed_outcomes(lines, hops_fail)
 
 
 def _asked_for(asked: Probes, domains: int) -> str:

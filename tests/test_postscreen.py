@@ -7,6 +7,7 @@ import pytest
 
 from mailproxy.check import checked
 from mailproxy.contents import Contents
+from mailproxy.feature import Needed
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.inputs import change as change_of
 from mailproxy.inputs import expectation
@@ -114,7 +115,7 @@ def test_what_it_sets_main_cf_cannot_set_as_well() -> None:
         ),
         (
             on("3.10", master_cf=f"{MASTER_CF}10.1.0.1:2525 inet n - y - - smtpd\n"),
-            "trusted_port: its master.cf has a service 10.1.0.1:2525 already",
+            "trusted_port: its master.cf has another service 10.1.0.1:2525 already",
         ),
     ],
 )
@@ -191,7 +192,7 @@ def test_a_change_says_which_services_come_and_is_sent_as_an_edit() -> None:
     assert plan.service.reason == "main.cf, master.cf change"
     assert [name for _, name in plan.swaps] == ["master.cf", "main.cf"]
     assert "\nedit master.cf master.cf " in change_of(plan, {})
-    assert plan.probes.needed == ("dnsbl:bl.example",)
+    assert plan.probes.needed == (Needed("dnsbl:bl.example", is_vital=False),)
 
 
 def test_somebodys_hand_beside_our_services_is_no_drift_and_on_them_it_is() -> None:
@@ -281,13 +282,15 @@ def test_hosts_that_have_the_same_send_it_once() -> None:
     assert contents.shared(without).postfix.master_cf == LIVE
 
 
-def test_a_zone_that_does_not_answer_is_a_warning_whatever_next_hops_are() -> None:
+def test_what_is_silent_is_a_warning_and_may_fail_a_host_where_mail_waits_for_it() -> None:
     lines = [
         "needed dnsbl:bl.example silent why",
         "needed dnsbl:x.example answers",
         "needed inet:127.0.0.1:1 silent why",
     ]
-    assert [(one.verdict, one.text) for one in needed_outcomes(lines, fails=True)] == [
-        ("pass", "dnsbl:bl.example does not answer the host: why"),
-        ("fail", "inet:127.0.0.1:1 does not answer the host: why"),
-    ]
+    needed = [Needed("dnsbl:bl.example", is_vital=False), Needed("inet:127.0.0.1:1", is_vital=True)]
+    texts = [f"{one.name} does not answer the host: why" for one in needed]
+    for fails, verdicts in ((True, ["pass", "fail"]), (False, ["pass", "pass"])):
+        found = list(needed_outcomes(lines, needed, fails))
+        assert [one.verdict for one in found] == verdicts
+        assert [one.text for one in found] == texts
