@@ -31,7 +31,7 @@ dnsbl_state() {
 # socket_state PATH - whether a socket is where smtpd looks for it: below the queue, where it works, also by its whole path
 # where it runs in a chroot there.
 socket_state() {
-    jail=$(awk '$2 ~ /^(inet|pass)$/ && $8 == "smtpd" { print $5; exit }' master.cf)
+    jail=$(awk '/^[^#]/ && $2 ~ /^(inet|pass)$/ && $8 == "smtpd" { print $5; exit }' master.cf)
     case $jail:$1 in
         y:/*) place=$queue$1 ;;
         *:/*) place=$1 ;;

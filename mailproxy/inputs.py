@@ -35,7 +35,12 @@ def expectation(desired: DesiredState, with_queue: bool = False) -> str:
 
 def expectation_of_generation(number: int | None) -> str:
     """Return the input of observe.sh that tells all that is live, and a generation: None is the last one."""
-    return _lines(["want master.cf -", f"generation {'last' if number is None else number}", "queue"])
+    return _lines([f"generation {'last' if number is None else number}", "queue"])
+
+
+def expectation_of_return(number: int | None) -> str:
+    """Return the same for who goes back there: into what master.cf is now."""
+    return f"want master.cf -\n{expectation_of_generation(number)}"
 
 
 def change(

@@ -152,6 +152,16 @@ def test_mail_passes_filters_and_what_becomes_of_it_when_they_are_away_is_as_dec
     assert f"{MILTER} does not answer the host" in failed.everything
     assert "smtpd_proxy_filter" in (host.configuration / "master.cf").read_text()
 
+    # A master that is told to reload what it cannot read ends.
+    path = host.configuration / "master.cf"
+    whole = path.read_text()
+    path.write_text(f"{whole}broken\n")
+    filtering.declare(filters={"after_queue": FILTER}, rollout={})
+    refused = filtering.run("-y")
+    assert "Postfix could not read master.cf: " in refused.log
+    assert path.read_text() == f"{whole}broken\n"
+    path.write_text(whole)
+
     filtering.declare(filters={}, postscreen=False)
     filtering.roll_out()
     assert (host.configuration / "master.cf").read_text() == before
