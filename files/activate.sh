@@ -5,16 +5,17 @@
 #   activate.sh DIRECTORY TOKEN DAEMONS QUEUE SECONDS
 # DESCRIPTION
 #   DAEMONS and QUEUE are the directories of daemons and queue that are compiled in.
-#   Works off the records that stage.sh kept in .mailproxy/stage.TOKEN/change, in their order: "cross FROM TO" has Postfix
-#   read the tables from elsewhere until the reload, "swap STAGED NAME" renames a staged file into place, "service
-#   none|reload|restart|start|stop" makes Postfix read it, "drop NAME" removes a table that nothing uses any more. Then
-#   it asks the live tables what the file "query" says, and the next hops of the change (the file "hop"). Before the first
-#   rename the live files are copied to .mailproxy/generations/N and the journal says so; where a journal is there already,
-#   an earlier change was not brought to its end, and its generation is the one to go back to.
+#   Works off the records that stage.sh kept in .mailproxy/stage.TOKEN/change, in their order: "cross FROM TO" has
+#   Postfix read the tables from elsewhere until the reload, "swap STAGED NAME" renames a staged file into place,
+#   "service none|reload|restart|start|stop" makes Postfix read it, "drop NAME" removes a file that nothing uses any
+#   more, and "release NAME" says of one that stays that it is not managed any more. Then it asks the live tables what
+#   the file "query" says, the next hops of the change (the file "hop") and what else it needs (the file "needed").
+#   Before the first rename the live files are copied to .mailproxy/generations/N and the journal says so; where a
+#   journal is there already, an earlier change was not brought to its end, and its generation is the one to go back to.
 #   The journal, and the lock, stay until settle.sh confirms the change. Where SECONDS is not 0 a watcher, a process of
 #   its own, puts the generation back when that does not happen within so many seconds.
 #   Once begun it goes on to its end, success or restoration, even when the connection is gone.
-#   Prints lines for people, and "hop ..." as probing.sh has them.
+#   Prints lines for people, "hop ..." as probing.sh has them, and "needed ..." as needing.sh has them.
 # EXIT STATUS
 #   see common.sh: 0, 10, 11, 13, 14, 15, 64
 
@@ -209,7 +210,7 @@ loaded_digests() {
         FILENAME ~ /live$/ { sum[$2] = $1; next }
         FILENAME ~ /sums$/ { staged[$2] = $1; next }
         FILENAME ~ /swapped$/ { sum[$2] = staged[$1]; next }
-        $1 == "drop" { delete sum[$2] }
+        $1 == "drop" || $1 == "release" { delete sum[$2] }
         $1 == "loaded" || $1 == "record" { kept[++count] = $0 }
         END {
             for (name in sum) print "file", sum[name], name
@@ -291,6 +292,7 @@ count=$(queued_for moved) || count=unknown
 [ "$count" = 0 ] ||
     printf '%s queued recipients wait since before their domains were moved: they go to the new next hop when they are tried again\n' "$count"
 ask_hops <"$stage/hop"
+ask_needed <"$stage/needed"
 before="generation $generation is what was live before"
 [ -f "$generations/$generation/main.cf" ] || before='nothing was live before'
 printf 'activated: %s; %s\n' "$action" "$before"

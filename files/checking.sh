@@ -22,14 +22,15 @@ settle() {
 
 # check_transports - every route must name a service of master.cf: mail for another would wait until it expires.
 check_transports() {
-    routes=$stage/transport
+    routes=$stage/transport services=$stage/master.cf
     [ -f "$routes" ] || routes=transport
-    [ -f "$routes" ] && [ -f master.cf ] || return 0
+    [ -f "$services" ] || services=master.cf
+    [ -f "$routes" ] && [ -f "$services" ] || return 0
     unknown=$(awk '
         /^[ \t#]/ || NF < 2 { next }
         FILENAME == ARGV[1] { service[$1]; next }
         { name = $2; if (sub(/:.*/, "", name) && name != "" && !(name in service) && !told[name]++) printf " %s", name }
-    ' master.cf "$routes")
+    ' "$services" "$routes")
     [ -z "$unknown" ] || fail 13 "transport names what is no service in master.cf:$unknown; nothing was touched"
 }
 
@@ -66,6 +67,24 @@ wrong_examples() {
             else wrong = (is != entry + 0) ? ", expected " pattern[entry + 0] : ""
             if (wrong) { printf "%s\"%s\" is matched by %s%s", between, text, by, wrong; between = "; " }
         }' "$stage/numbered/$2" "$stage/found" "$stage/example"
+}
+
+# check_services - where services are added or replaced a master that is told of them must be able to read all of
+# master.cf, or it ends; and their daemons must be there. Before Postfix 2.9 nothing but the master can tell the first.
+check_services() {
+    grep -q '^swap master\.cf ' "$stage/change" || return 0
+    find_compiled_postfix
+    missing=$(awk '
+        /^# mailproxy: begin/ { is_ours = 1 }
+        /^# mailproxy: end/ { is_ours = 0 }
+        is_ours && /^[^ \t#]/ { print $8 }
+    ' "$stage/master.cf" | while read -r program; do
+        [ -x "$daemons/$program" ] || printf ' %s' "$daemons/$program"
+    done)
+    [ -z "$missing" ] || fail 13 "master.cf would have services that this Postfix has no daemon for:$missing; nothing was touched"
+    case $(postconf -d -h mail_version) in 2.[0-8] | 2.[0-8][!0-9]*) return 0 ;; esac
+    postconf -c "$PWD/$stage" -M >/dev/null 2>"$stage/said" ||
+        fail 13 "Postfix could not read master.cf: $(said); nothing was touched"
 }
 
 # check_types - numbers and times are what their defaults are: a daemon that finds another dies when it is started,

@@ -24,9 +24,12 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases bodychecks clientaccess headerchecks heloaccess main.cf mimechecks mynetworks passwords recipientaccess relaydomains relayrecipients senderaccess tls.pem tlspolicy transport verifydomains'
-    TABLES='aliases heloaccess passwords recipientaccess relaydomains relayrecipients senderaccess tlspolicy transport verifydomains'
+    FILES='aliases bodychecks clientaccess headerchecks heloaccess main.cf master.cf mimechecks mynetworks passwords \
+postscreenaccess recipientaccess relaydomains relayrecipients senderaccess tls.pem tlspolicy transport verifydomains'
+    TABLES='aliases heloaccess passwords recipientaccess relaydomains relayrecipients senderaccess tlspolicy transport \
+verifydomains'
     SECRETS='passwords tls.pem'
+    SHARED='master.cf'
 }
 PRIVATE=.mailproxy
 
@@ -108,6 +111,11 @@ live_names() {
 # is_secret NAME - whether nobody may see what is in a file.
 is_secret() {
     case " $SECRETS " in *" $1 "*) ;; *) return 1 ;; esac
+}
+
+# is_shared NAME - whether only marked lines of a file are ours.
+is_shared() {
+    case " $SHARED " in *" $1 "*) ;; *) return 1 ;; esac
 }
 
 # crossing_main_cf FROM TO DIRECTORY - print the main.cf on standard input with the tables in DIRECTORY, which are of type

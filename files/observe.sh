@@ -8,9 +8,9 @@
 #   Reads lines "want NAME SHA256" (a file whose content need not be sent when its digest is this), "user NAME" (an
 #   account that aliases lead to), "types" (the table types are needed), "ask PARAMETER" (one that is declared),
 #   "certificate PATH KEY" (files for TLS that are to be there), "path PATH" (another file that is), "queue" (its length is
-#   needed), "queues" (that of each queue is), "brief" (the contents of tables other than aliases are not needed where they
-#   are the ones that were loaded: other hosts may have the same) and "generation NUMBER|last" (what is kept of it is
-#   needed). Changes nothing and
+#   needed), "queues" (that of each queue is), "brief" (the contents of tables other than aliases, and of master.cf, are not
+#   needed where they are the ones that were loaded: other hosts may have the same) and "generation NUMBER|last" (what is
+#   kept of it is needed). Changes nothing and
 #   writes no file.
 #   Prints one record a line, the last one being "end":
 #     nopath PATH (there is no such file); nocertificate PATH; content certificate/PATH text, of the certificates in it, also
@@ -109,9 +109,9 @@ contents() {
     esac
 }
 
-# is_digest_enough NAME SHA256 - whether it is a table that was loaded as it is: other hosts may have the same.
+# is_digest_enough NAME SHA256 - whether it was loaded as it is, and other hosts may have the same.
 is_digest_enough() {
-    case " $TABLES " in *" $1 "*) ;; *) return 1 ;; esac
+    case " $TABLES $SHARED " in *" $1 "*) ;; *) return 1 ;; esac
     case "$1$brief$loaded " in aliases*) return 1 ;; *yes*" $1=$2 "*) ;; *) return 1 ;; esac
 }
 

@@ -33,13 +33,17 @@ save_live() {
 
 # save_loaded - copy what this change will have loaded, which is what it stages and else what is live.
 save_loaded() {
-    staged=''
+    staged='' released=''
     while read -r word one _; do
-        [ "$word" != swap ] || staged="$staged $one"
+        case $word in
+            swap) staged="$staged $one" ;;
+            release) released="$released $one" ;;
+        esac
     done <"$stage/change"
     set --
-    for name in $FILES; do
+    for name in $managed; do
         source=$name
+        case "$released " in *" $name "*) continue ;; esac
         case "$staged " in *" $name "*) source=$stage/$name ;; esac
         [ ! -f "$source" ] || set -- "$@" "$source"
     done

@@ -17,11 +17,12 @@
 #     held REVIEW STATE             what is staged waits for another run, and this is what it is of
 #     programs NAME                 keep the files that begin with "program." in a directory of that name: later runs need
 #                                   not send them
-#     swap STAGED NAME, service ACTION, drop NAME, note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand
+#     swap STAGED NAME, service ACTION, drop NAME, release NAME, note TEXT, loaded NAME VALUE, record NAME VALUE, by-hand
 #                                   kept for activate.sh in the file "change", in this order, with those above
 #     example TYPE NAME ENTRY TEXT  of the table NAME, which is of a type that is tried in its order, the entry of that number
 #                                   is the first that matches TEXT; with "!" before the number it is not
-#     gone KEY, moved KEY (of routes), query TYPE NAME KEY hit VALUE or miss, hop DESTINATION      kept for it in files of these names
+#     gone KEY, moved KEY (of routes), query TYPE NAME KEY hit VALUE or miss, hop DESTINATION, needed WHAT
+#                                   kept for it in files of these names
 #     end                           the last line; without it nothing is done
 #   Takes the lock, writes .mailproxy/stage.TOKEN/, and touches no live file. When it succeeds the lock and the
 #   stage stay for activate.sh; when it fails both are gone.
@@ -70,7 +71,7 @@ receive() {
     # What becomes live is to be read by all.
     umask 022
     awk -v stage="$stage" '
-        BEGIN { for (i = split("change meant bases example gone moved query hop", kept, " "); i > 0; i--) printf "" > (stage "/" kept[i]) }
+        BEGIN { for (i = split("change meant bases example gone moved query hop needed", kept, " "); i > 0; i--) printf "" > (stage "/" kept[i]) }
         left > 0 { print > target; if (--left == 0) close(target); next }
         $1 == "file" || $1 == "edit" {
             print $NF, $2 > (stage "/meant")
@@ -78,7 +79,7 @@ receive() {
             left = $(NF - 1); if (left == 0) { printf "" > target; close(target) } next
         }
         $1 == "base" { print $3, $2 > (stage "/bases"); next }
-        $1 == "example" || $1 == "gone" || $1 == "moved" || $1 == "query" || $1 == "hop" { print substr($0, length($1) + 2) > (stage "/" $1); next }
+        $1 ~ /^(example|gone|moved|query|hop|needed)$/ { print substr($0, length($1) + 2) > (stage "/" $1); next }
         { print > (stage "/change"); last = $0 }
         END { exit last == "end" ? 0 : 3 }
     ' && status=0 || status=$?
@@ -92,6 +93,9 @@ receive() {
         meant="$meant${meant:+$newline}$sum $name" names="$names $name"
         ! is_secret "$name" || chmod 0600 "$stage/$name" || status=1
     done <"$stage/meant"
+    for name in $SHARED; do
+        case "$names " in *" $name "*) as_found "$name" || status=1 ;; esac
+    done
     # The names are ours and hold no blanks: splitting is wanted.
     # shellcheck disable=SC2086
     [ -z "$names" ] || arrived=$(cd "$stage" && digest $names) || :
@@ -118,6 +122,11 @@ edited() {
         FNR > last { print }
         END { if (at) add() }
     ' "$2"
+}
+
+# as_found NAME - give what is to replace a file that is not ours alone that one's owner and mode.
+as_found() {
+    cp -p "$1" "$stage/found" && cat "$stage/$1" >"$stage/found" && mv -f "$stage/found" "$stage/$1"
 }
 
 # copy_saved - take from a generation what is to be live again.
@@ -156,11 +165,12 @@ choose_configuration() {
     configuration=$PWD
     checks=$(value_in "$stage/change" check)
     [ ! -f "$stage/main.cf" ] || settle "$stage/main.cf"
-    [ -f "$stage/main.cf" ] || [ -n "$checks" ] || return 0
+    [ -f "$stage/main.cf" ] || [ -f "$stage/master.cf" ] || [ -n "$checks" ] || return 0
     configuration=$PWD/$stage
     set --
+    case $managed in *' master.cf '*) services='' ;; *) services=master.cf ;; esac
     # Also what lets Postfix find its services and its dynamically loaded table types.
-    for name in $managed master.cf dynamicmaps.cf dynamicmaps.cf.d; do
+    for name in $managed $services dynamicmaps.cf dynamicmaps.cf.d; do
         [ -e "$stage/$name" ] || [ ! -e "$name" ] || set -- "$@" "$name"
     done
     cp -pRL "$@" "$stage/"
@@ -270,6 +280,7 @@ check_examples
 prepare_crossing
 { save_live && save_loaded; } || fail 13 'what is live could not be copied: is the disk full? Nothing was touched'
 check_transports
+check_services
 check_configuration
 printf '%s\n' "$token" >"$stage/checked"
 printf 'staged\n'

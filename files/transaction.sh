@@ -259,6 +259,8 @@ put_records_back() {
     for name in $FILES; do
         was=$saved/loaded/$name
         [ -f "$was" ] || was=$saved/$name
+        # What was not managed then was not loaded by us, though it is kept.
+        ! is_shared "$name" || grep -q " $name\$" "$saved/manifest" 2>/dev/null || continue
         if [ -f "$was" ] && [ -d "$PRIVATE/loaded" ]; then
             copy "$was" "$PRIVATE/restore/$name" || return 1
             mv -f "$PRIVATE/restore/$name" "$PRIVATE/loaded/$name" || return 1

@@ -96,8 +96,10 @@ BARE = Kind(
 )
 # Debian 12 with what Ansible needs on a host: for lab/bench, and not among those that are built when none are named.
 PYTHON = Kind("python", suite="bookworm", packages=(*DEBIAN12.packages, "python3"), files=("host-boot",))
+# Debian 12 with a milter, for the test of filters alone.
+FILTERING = Kind("filtering", suite="bookworm", packages=(*DEBIAN12.packages, "opendkim"), files=("host-boot",))
 KINDS = {kind.name: kind for kind in (DEBIAN11, DEBIAN12, DEBIAN13, OPENBSD, ALPINE, BARE)}
-KNOWN = {**KINDS, PYTHON.name: PYTHON}
+KNOWN = {**KINDS, PYTHON.name: PYTHON, FILTERING.name: FILTERING}
 
 
 def cached_root(kind: Kind) -> Path:

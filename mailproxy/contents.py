@@ -3,11 +3,11 @@
 import hashlib
 from dataclasses import replace
 
-from mailproxy.managed import TABLES
+from mailproxy.managed import SHARED, TABLES
 from mailproxy.observed import ObservedState
 
 # Of these a host may send the digest alone (files/observe.sh, brief).
-_LARGE = tuple(name for name in TABLES if name != "aliases")
+_LARGE = (*(name for name in TABLES if name != "aliases"), *SHARED)
 
 
 class Contents:
@@ -35,4 +35,5 @@ class Contents:
                 self._texts[live.digest] = text
             if live.digest in self._texts:
                 texts[name] = self._texts[live.digest]
-        return replace(observed, texts=texts)
+        postfix = replace(observed.postfix, master_cf=texts.get("master.cf", ""))
+        return replace(observed, texts=texts, postfix=postfix)

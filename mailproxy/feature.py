@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mailproxy.entries import Entries
 from mailproxy.host_postfix import HostPostfix
+from mailproxy.master_cf import Service
 from mailproxy.problem import Problem
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ class Example:
     entry: int
     text: str
     is_match: bool = True
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Something else than a next hop that has to answer a host, in a form of files/needing.sh.
+
+    Mail waits while something vital is silent, and goes without it otherwise.
+    """
+
+    name: str
+    is_vital: bool
 
 
 class Feature(BaseModel):
@@ -124,3 +136,16 @@ class Feature(BaseModel):
     def texts(self, desired: DesiredState, place: Place) -> Mapping[str, str]:
         """Return the texts of its other files, by name."""
         return {}
+
+    @property
+    def edits_master_cf(self) -> bool:
+        """Whether it adds or replaces services of master.cf: only then a host is asked for that."""
+        return False
+
+    def services(self, desired: DesiredState, place: Place, present: Sequence[Service]) -> Sequence[Service]:
+        """Return the services of master.cf that it adds, or has otherwise than they are present."""
+        return ()
+
+    def needed(self, desired: DesiredState) -> Sequence[Needed]:
+        """Return what else has to answer a host."""
+        return ()

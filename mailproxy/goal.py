@@ -9,7 +9,7 @@ from pyinfra.api import Host, Inventory
 from mailproxy.declaration import declared, declared_rollout
 from mailproxy.digest import Fingerprint, fingerprint, fingerprint_of_return
 from mailproxy.drained import RECORD
-from mailproxy.inputs import expectation, expectation_of_generation
+from mailproxy.inputs import expectation, expectation_of_return
 from mailproxy.mail_exchangers import mail_hosts
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.plan import Plan, Refusal, planned
@@ -83,7 +83,7 @@ class Earlier:
 
     def expectation(self, host: str) -> str:
         """Ask for the generation and for all that is live."""
-        return expectation_of_generation(self.number)
+        return expectation_of_return(self.number)
 
     def plan(self, host: str, observed: ObservedState) -> Plan | Refusal:
         """Return what brings a host back."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mailproxy.entries import Entries
+from mailproxy.master_cf import Service, services_of
 
 # Where Postfix lives on a host and which database type its system prefers: facts about the host and not about
 # the fleet, so a main.cf that sets them keeps them (postconf(5); a lost queue_directory would lose queued mail).
@@ -51,6 +52,11 @@ class HostPostfix:
     def knows(self, parameter: str) -> bool:
         """Whether a parameter of WHERE_KNOWN has a default there."""
         return parameter in self.defaults
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The services of its master.cf, as they would be without us."""
+        return services_of(self.master_cf)
 
     @property
     def is_secondary(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mailproxy.check import local_targets
 from mailproxy.edit import edit
-from mailproxy.feature import Example
+from mailproxy.feature import Example, Needed
 from mailproxy.indexed import TABLE_TYPE
 from mailproxy.lock import Held
 from mailproxy.model import DesiredState
@@ -24,6 +24,8 @@ def expectation(desired: DesiredState, with_queue: bool = False, with_queues: bo
 
     with_queue asks how many messages wait in all, with_queues how many in each queue."""
     wanted = [f"want {name} {content.digest}" for name, content in rendered_without_host(desired).items()]
+    # What it is to be follows from what it is: in any case its content is needed.
+    wanted += ["want master.cf -"] * any(feature.edits_master_cf for feature in desired.features.values())
     accounts = [f"user {name}" for name in sorted(local_targets(desired) - {"root"})]
     of_features = (name for feature in desired.features.values() for name in feature.own_parameters())
     parameters = {*TEMPLATE_PARAMETERS, *desired.main_cf, *asked_parameters(desired.main_cf), *of_features}
@@ -37,6 +39,11 @@ def expectation(desired: DesiredState, with_queue: bool = False, with_queues: bo
 def expectation_of_generation(number: int | None) -> str:
     """Return the input of observe.sh that tells all that is live, and a generation: None is the last one."""
     return _lines([f"generation {'last' if number is None else number}", "queue"])
+
+
+def expectation_of_return(number: int | None) -> str:
+    """Return the same for who goes back there: into what master.cf is now."""
+    return f"want master.cf -\n{expectation_of_generation(number)}"
 
 
 def change(
@@ -93,20 +100,22 @@ def _records(plan: Plan, record: Mapping[str, str], whole: bool) -> Iterator[str
     yield f"service {plan.service.action}"
     yield from (f"swap {staged} {live}" for staged, live in plan.late_swaps)
     yield from (f"drop {name}" for name in plan.drops)
-    yield from _questions(plan.queries, plan.probes.hops)
+    yield from (f"release {name}" for name in plan.releases)
+    yield from _questions(plan.queries, plan.probes.hops, plan.probes.needed)
     yield "end"
 
 
-def questions(queries: Iterable[Query], hops: Iterable[str]) -> str:
+def questions(queries: Iterable[Query], hops: Iterable[str], needed: Iterable[Needed]) -> str:
     """Return the input of probe.sh."""
-    return _lines(_questions(queries, hops))
+    return _lines(_questions(queries, hops, needed))
 
 
-def _questions(queries: Iterable[Query], hops: Iterable[str]) -> Iterator[str]:
+def _questions(queries: Iterable[Query], hops: Iterable[str], needed: Iterable[Needed]) -> Iterator[str]:
     for query in queries:
         answer = "miss" if query.value is None else f"hit {query.value}"
         yield f"query {query.type} {query.table} {query.key} {answer}"
     yield from (f"hop {hop}" for hop in hops)
+    yield from (f"needed {one.name}" for one in needed)
 
 
 def _example(example: Example) -> str:

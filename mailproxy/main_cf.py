@@ -72,6 +72,9 @@ def refusal(desired: DesiredState, postfix: HostPostfix) -> str | None:
         reasons.append(f"main_cf[{name!r}]: its Postfix {version} does not know {word}, {_came_with(since)}")
     found = ((key, feature.refusal(desired, postfix)) for key, feature in desired.features.items())
     reasons += [f"{key}: {reason} (its Postfix is {version})" for key, reason in found if reason]
+    editing = [key for key, feature in desired.features.items() if feature.edits_master_cf]
+    if editing and not postfix.master_cf:
+        reasons.append(f"{', '.join(editing)}: it has no master.cf that services could be added to")
     return "; ".join(reasons) or None
 
 

@@ -9,12 +9,14 @@ class ManagedFile:
 
     A feature's is there only where group_data asks for it; entry is what a review calls one of its lines, or all
     addresses of a domain together. is_bare tells that what its entries say besides their keys is always the same, and
-    is_list that they are tried in their order: a key, a tab, what it finds.
+    is_list that they are tried in their order: a key, a tab, what it finds. Of a shared one only marked lines are ours:
+    it is never removed, and what stands beside them is nobody's mistake (master_cf.py).
     """
 
     name: str
     is_table: bool = False
     is_secret: bool = False
+    is_shared: bool = False
     entry: str = ""
     is_by_domain: bool = False
     is_bare: bool = False
@@ -43,6 +45,8 @@ OF_FEATURES = (
     ManagedFile("mimechecks", entry="MIME check", is_list=True),
     ManagedFile("bodychecks", entry="body check", is_list=True),
     ManagedFile("passwords", is_table=True, is_secret=True, entry="credentials"),
+    ManagedFile("postscreenaccess", entry="client"),
+    ManagedFile("master.cf", is_shared=True, entry="service"),
 )
 MANAGED = {file.name: file for file in (*BASIC, *OF_FEATURES)}
 
@@ -52,6 +56,7 @@ FEATURE_FILES = tuple(file.name for file in OF_FEATURES)
 TABLES = tuple(name for name, file in MANAGED.items() if file.is_table)
 FEATURE_TABLES = tuple(name for name in FEATURE_FILES if name in TABLES)
 SECRETS = tuple(name for name, file in MANAGED.items() if file.is_secret)
+SHARED = tuple(name for name, file in MANAGED.items() if file.is_shared)
 # Files that a process of Postfix reads once in its life, so that only a reload makes them known (DATABASE_README).
 # relaydomains also where it is an indexed table, which processes notice by themselves, but not at once: each
 # trivial-rewrite looks every 10 s (trivial-rewrite.c, check_table_stats). Until all have, the queue manager might ask

@@ -8,6 +8,7 @@ from typing import Literal
 
 from mailproxy.drained import parameters_told
 from mailproxy.managed import FEATURE_FILES, FEATURE_TABLES, FILES, MANAGED, SECRETS, TABLES
+from mailproxy.master_cf import our_services
 from mailproxy.model import Entries
 from mailproxy.names import parents
 from mailproxy.networks import network
@@ -132,6 +133,8 @@ def _entries(name: str, text: str) -> Entries:
         return _lines("\n".join(table_keys(text)))
     if MANAGED[name].is_list:
         return _entries_listed(text)
+    if name == "master.cf":
+        return our_services(text)
     return table_entries(text) if name in TABLES else _lines(text)
 
 

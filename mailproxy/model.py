@@ -20,11 +20,13 @@ from mailproxy.checks import Checks
 from mailproxy.entries import Entries as Entries
 from mailproxy.entries import differing as differing
 from mailproxy.feature import Feature
+from mailproxy.filters import Filters
 from mailproxy.limits import Limits
 from mailproxy.mappings import mapping, once_per_content
 from mailproxy.names import domain_name, qualified_name, relay_domain, single_line
 from mailproxy.networks import network
 from mailproxy.next_hops import next_hop
+from mailproxy.postscreen import DeclaredPostscreen, Postscreen
 from mailproxy.relay_recipients import RelayRecipients
 from mailproxy.rollout import Rollout
 from mailproxy.routes import Routes
@@ -102,6 +104,8 @@ class DesiredState(BaseModel):
     checks: Checks = Checks()
     routes: Routes = Routes()
     tls: Tls = Tls()
+    postscreen: DeclaredPostscreen = Postscreen()
+    filters: Filters = Filters()
 
     @cached_property
     def features(self) -> dict[str, Feature]:

@@ -9,6 +9,7 @@ from pyinfra.api.command import PyinfraCommand
 
 from mailproxy.hop_answers import hop_outcomes
 from mailproxy.inputs import change
+from mailproxy.needed import is_of_needed, needed_outcomes
 from mailproxy.options import ACTIVATE
 from mailproxy.plan import Plan
 from mailproxy.probe import Outcome, verdict
@@ -111,11 +112,13 @@ def _activate(run: Run, plan: Plan, remote: Remote) -> bool:
         return _fail(run, remote, ended.reason + _going_back(run, ended))
     run.succeed(remote.host)
     for line in ended.lines:
-        if not line.startswith("hop "):
+        if not line.startswith("hop ") and not is_of_needed(line):
             remote.say(line)
     hops = [line for line in ended.lines if line.startswith("hop ")]
-    of_hops = hop_outcomes(hops, run.rollout.next_hops == "fail", plan.probes.largest)
-    found = [*of_hops, *proven(remote.host, plan.probes, was_reachable)]
+    hops_fail = run.rollout.next_hops == "fail"
+    of_hops = hop_outcomes(hops, hops_fail, plan.probes.largest)
+    of_needed = needed_outcomes(ended.lines, plan.probes.needed, hops_fail)
+    found = [*of_hops, *of_needed, *proven(remote.host, plan.probes, was_reachable)]
     if not _judge(run, plan, remote, found):
         return False
     if verdict(found) == "pass":

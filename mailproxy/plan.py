@@ -11,8 +11,10 @@ from mailproxy.feature import Example
 from mailproxy.gates import Gate, gates
 from mailproxy.indexed import SUFFIXES, TABLE_TYPE, crossing
 from mailproxy.main_cf import refusal
-from mailproxy.managed import SECRETS
+from mailproxy.managed import SECRETS, SHARED
+from mailproxy.master_cf import our_services
 from mailproxy.model import DesiredState, Entries, differing
+from mailproxy.needed import needed_of
 from mailproxy.notices import repairs_of, warnings_of_host, warnings_of_taking_over
 from mailproxy.observed import ObservedState, mode_of
 from mailproxy.order import bridged, renames, rerouted
@@ -30,6 +32,8 @@ from mailproxy.syntax import main_cf_parameters, table_entries
 
 # Why a file is replaced that somebody edited.
 EDITED = "edited on the host since the last rollout"
+# Of a shared file whose lines cannot be kept as they are.
+NOT_EDITABLE = "{} is no text in UTF-8: it cannot be edited"
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class Plan:
     service: Service = NOTHING
     late_swaps: tuple[tuple[str, str], ...] = ()
     drops: tuple[str, ...] = ()
+    # Shared files that have nothing of ours any more: they stay, and are not managed.
+    releases: tuple[str, ...] = ()
     queries: tuple[Query, ...] = field(default=(), repr=False)
     # What the tables that are tried in their order are asked for before the swap.
     examples: tuple[Example, ...] = field(default=(), repr=False)
@@ -110,7 +116,7 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether the host is as it is to be already and nothing is left over from an earlier run."""
-        done = (self.files, self.indexes, self.copies, self.drops, self.repairs)
+        done = (self.files, self.indexes, self.copies, self.drops, self.releases, self.repairs)
         return not any(done) and self.service.action == "none"
 
 
@@ -139,6 +145,8 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         is_told = name in observed.texts or name in SECRETS
         if name in contents and live.digest != contents[name].digest and not is_told:
             return Refusal(f"its answer lacks the content of {name}, which is not as declared")
+        if name in SHARED and name in contents and Content(name, observed.texts[name]).digest != live.digest:
+            return Refusal(NOT_EDITABLE.format(name))
     files = tuple(_file_changes(contents, observed))
     indexes = tuple(_indexes(desired, table_type, files, observed))
     parameters = main_cf_parameters(contents["main.cf"].text)
@@ -153,6 +161,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
         indexes=indexes,
         service=action,
         drops=_drops(contents, desired, table_type, observed),
+        releases=_releases(contents, desired, observed),
         is_managed=observed.is_managed,
         repairs=tuple(repairs_of(observed)),
         warnings=(*warnings_of_host(desired, observed), *warnings_of_instance(action, parameters, observed)),
@@ -184,6 +193,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
             probes(found, parameters, observed.journal is not None),
             serves=action.leaves_running,
             is_drained=bool(observed.postfix.drained),
+            needed=needed_of(desired, found),
             # A process that goes on shows what it has read when it was started.
             certificate=None if action.action == "none" else desired.tls.certificate_to_come(observed),
         ),
@@ -204,7 +214,7 @@ def _file_changes(contents: Mapping[str, Content], observed: ObservedState) -> I
             yield FileChange(desired, None, "absent")
         elif live.digest != desired.digest:
             yield FileChange(desired, Content(name, observed.texts.get(name, "")), _difference(name, observed))
-        elif not live.is_ours_alone(name):
+        elif name not in SHARED and not live.is_ours_alone(name):
             found = f"mode {live.mode} and owner {live.owner}, expected {mode_of(name)} and 0:0"
             yield FileChange(desired, desired, found)
 
@@ -212,9 +222,17 @@ def _file_changes(contents: Mapping[str, Content], observed: ObservedState) -> I
 def _difference(name: str, observed: ObservedState) -> str:
     if observed.manifest is None:
         return "not managed until now"
+    if name in SHARED and not _is_edited(name, observed):
+        return "declared"
     if observed.manifest.digests.get(name) != observed.digest(name):
         return EDITED if observed.journal is None else "left by an interrupted change"
     return "declared"
+
+
+def _is_edited(name: str, observed: ObservedState) -> bool:
+    """Whether what is ours in a shared file is not what it was when it was loaded; all else is nothing to us."""
+    loaded = observed.loaded_texts.get(name)
+    return loaded is not None and our_services(loaded) != our_services(observed.texts[name])
 
 
 def _indexes(
@@ -277,7 +295,14 @@ def _drops(
     """Return the files and compiled tables that an earlier rollout made and that nothing reads any more."""
     used = {f"{table}.{suffix}" for table in tables(desired) for suffix in SUFFIXES[table_type]}.union(contents)
     made = observed.manifest.digests if observed.manifest else {}
-    return tuple(sorted(name for name in observed.live if name in made and name not in used))
+    return tuple(sorted(name for name in observed.live if name in made and name not in {*used, *SHARED}))
+
+
+def _releases(contents: Mapping[str, Content], desired: DesiredState, observed: ObservedState) -> tuple[str, ...]:
+    """Return the shared files that an earlier rollout managed and that no feature needs any more."""
+    made = observed.manifest.digests if observed.manifest else {}
+    needed = any(feature.edits_master_cf for feature in desired.features.values())
+    return () if needed else tuple(name for name in SHARED if name in made or name in contents)
 
 
 def _examples(desired: DesiredState, changed: Collection[str]) -> Iterator[Example]:

@@ -16,6 +16,7 @@ from mailproxy.access import RECIPIENTS, is_kept_out
 from mailproxy.certificates import Certificate
 from mailproxy.changes import Difference
 from mailproxy.drained import CODE, is_of_drained
+from mailproxy.feature import Needed
 from mailproxy.gates import trusted
 from mailproxy.instances import interfaces
 from mailproxy.meaning import ROUTED, Meaning, hop_of, is_accepted
@@ -53,10 +54,10 @@ class Probes:
     known are recipients to ask for in place of postmaster, by domain, unknown the domains where somebody made up must
     be refused; of those verified the next hop decides who that is.
     certificate is the one that it has to show by STARTTLS, None where any will do.
-    networks are those it trusts, hops the next hops that it must reach; largest is how many bytes a message may have, 0
-    where there is no limit, None where that cannot be told. interface is the first address, or name, that its
-    inet_interfaces gives besides the loopback, '' where that gives none; serves says whether anybody is to answer, and
-    is_drained whether with 421 alone.
+    networks are those it trusts, hops the next hops that it must reach, needed what else must answer it; largest is how
+    many bytes a message may have, 0 where there is no limit, None where that cannot be told. interface is the first
+    address, or name, that its inet_interfaces gives besides the loopback, '' where that gives none; serves says whether
+    anybody is to answer, and is_drained whether with 421 alone.
     """
 
     accepted: tuple[str, ...] = ()
@@ -69,6 +70,7 @@ class Probes:
     networks: Entries = field(default_factory=lambda: Entries({}))
     hops: tuple[str, ...] = ()
     largest: int | None = None
+    needed: tuple[Needed, ...] = ()
     interface: str = ""
     serves: bool = True
     is_drained: bool = False
@@ -342,6 +344,11 @@ def _is_unknown_recipient(reply: Reply) -> bool:
 def _is_unverified(reply: Reply) -> bool:
     """Whether the next hop was asked for a recipient, and has not answered (relay_recipients.py)."""
     return reply.code // 100 == 4 and "unverified address" in reply.text
+
+
+def is_put_off(reply: Reply) -> bool:
+    """Whether a client that has just passed the last tests of postscreen(8) is asked to come again."""
+    return reply.code == 450 and reply.text.startswith("4.3.2 ")
 
 
 def _is_relay_denied(reply: Reply) -> bool:

@@ -13,11 +13,11 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "enter": (),
     "observe": ("common", "foreign"),
     "stage": ("common", "checking", "saving"),
-    "activate": ("common", "service", "transaction", "probing", "lingering"),
+    "activate": ("common", "service", "transaction", "probing", "needing", "lingering"),
     "settle": ("common", "service", "transaction", "probing"),
     "install": ("common", "service"),
     "release": ("common",),
-    "probe": ("common", "probing"),
+    "probe": ("common", "probing", "needing"),
     "queue": ("common",),
 }
 # What is run before there is a private directory, before we are root, or seldom.

@@ -7,7 +7,7 @@ from pyinfra.api import Host
 
 from mailproxy import smtp
 from mailproxy.declaration import config_directory
-from mailproxy.probe import Outcome, Probes, outcomes, verdict
+from mailproxy.probe import Outcome, Probes, is_put_off, outcomes, verdict
 
 # A process of Postfix that was idle when it was told to reload may take one more connection, and the one that knows
 # the routes looks at its tables every 10 s (trivial-rewrite(8)): only what is wrong for so long is wrong. Where one
@@ -52,4 +52,6 @@ def proven(host: Host, asked: Probes, was_reachable: bool) -> list[Outcome]:
 
 def _asked_once(host: Host, asked: Probes, was_reachable: bool) -> list[Outcome]:
     replies, client = smtp.dialogue(smtp_address(host, asked), asked)
+    if any(map(is_put_off, replies)):
+        replies, client = smtp.dialogue(smtp_address(host, asked), asked)
     return list(outcomes(asked, replies, client, was_reachable))

@@ -12,6 +12,7 @@ from mailproxy import drained
 from mailproxy.feature import Feature, Place
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.managed import TABLES
+from mailproxy.master_cf import edited, is_marked, merged
 from mailproxy.model import DesiredState, Entries
 from mailproxy.names import parents
 from mailproxy.relaying import OWN_RULE, in_recipient_restrictions
@@ -81,6 +82,7 @@ def rendered(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
         **{content.name: content for content in _tables_of_features(desired)},
         **{content.name: content for content in _lists_of_features(desired)},
         **_texts_of_features(desired, postfix),
+        **_master_cf(desired, postfix),
     }
 
 
@@ -110,6 +112,19 @@ def _texts_of_features(desired: DesiredState, postfix: HostPostfix) -> dict[str,
     place = Place(postfix, database_type(desired, postfix))
     found = (feature.texts(desired, place) for feature in desired.features.values())
     return {name: Content(name, text) for texts in found for name, text in texts.items()}
+
+
+def _master_cf(desired: DesiredState, postfix: HostPostfix) -> dict[str, Content]:
+    """Return master.cf as it is on the host with the services of features: where there are such, or were."""
+    features = [feature for feature in desired.features.values() if feature.edits_master_cf]
+    if not features and not is_marked(postfix.master_cf):
+        return {}
+    place = Place(postfix, database_type(desired, postfix))
+    present = wanted = postfix.services
+    for feature in features:
+        wanted = merged(wanted, feature.services(desired, place, wanted))
+    ours = [service for service in wanted if service not in present]
+    return {"master.cf": Content("master.cf", edited(postfix.master_cf, ours))}
 
 
 def database_type(desired: DesiredState, postfix: HostPostfix) -> str:

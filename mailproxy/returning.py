@@ -7,13 +7,15 @@ from mailproxy.changes import Change, difference
 from mailproxy.drained import reason_in
 from mailproxy.gates import gates
 from mailproxy.indexed import TABLE_TYPE, crossing
-from mailproxy.managed import BASIC_FILES, FILES, SECRETS, TABLES
+from mailproxy.managed import BASIC_FILES, FILES, SECRETS, SHARED, TABLES
+from mailproxy.master_cf import is_marked
+from mailproxy.master_cf import returned as master_cf_returned
 from mailproxy.meaning import lacks_relay_rule
 from mailproxy.model import Entries
 from mailproxy.notices import repairs_of, warnings_of_lock
 from mailproxy.observed import ObservedState, Saved
 from mailproxy.order import bridged, renames, rerouted
-from mailproxy.plan import FileChange, Plan, Query, Refusal, queries_of, routes_before
+from mailproxy.plan import NOT_EDITABLE, FileChange, Plan, Query, Refusal, queries_of, routes_before
 from mailproxy.probe import probes
 from mailproxy.render import Content
 from mailproxy.service import effective, served_anew, service, warnings_of_instance
@@ -33,19 +35,29 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         return Refusal(
             f"generation {saved.number} has no main.cf: nothing served there then; to end the service, stop Postfix"
         )
-    contents = {name: _content(name, saved) for name in FILES if name in saved.files}
-    copies = tuple(name for name, file in saved.files.items() if observed.digest(name) != file.digest)
-    files = tuple(_file_changes(contents, copies, saved.number, observed))
+    shared = _shared(saved, observed)
+    for name, content in shared.items():
+        if content.text != observed.texts[name] and Content(name, observed.texts[name]).digest != observed.digest(name):
+            return Refusal(NOT_EDITABLE.format(name))
+    own = {name: _content(name, saved) for name in FILES if name in saved.files and name not in SHARED}
+    contents = {**own, **shared}
+    copies = tuple(
+        name for name, file in saved.files.items() if observed.digest(name) != file.digest and name not in SHARED
+    )
+    changed = (*copies, *(name for name, content in shared.items() if content.text != observed.texts[name]))
+    files = tuple(_file_changes(contents, changed, saved.number, observed))
     parameters = main_cf_parameters(contents["main.cf"].text)
     compiled = {table: [name for name in copies if name.startswith(f"{table}.")] for table in TABLES}
     drained = reason_in(saved.texts["main.cf"])
-    action = service(contents, copies, effective(parameters, observed), observed, compiled)
-    drops = tuple(sorted(name for name in observed.live if name not in saved.files))
+    action = service(contents, changed, effective(parameters, observed), observed, compiled)
+    drops = tuple(sorted(name for name in observed.live if name not in {*saved.files, *SHARED}))
+    made = observed.manifest.digests if observed.manifest else {}
+    managed = {name for name in SHARED if name in shared or name in made}
     found = difference(contents, observed, saved.foreign)
     holding = {**parameters, **(saved.foreign.effective if saved.foreign else {})}
     before, routes = _routes(contents, observed, files)
     gone, bridge = bridged(before, routes, found.live.domains)
-    swaps, late_swaps = renames(copies, compiled, bool(gone), bridge is not None, observed.live)
+    swaps, late_swaps = renames(changed, compiled, bool(gone), bridge is not None, observed.live)
     return Plan(
         directory=observed.postfix.config_directory,
         compiled_in=observed.compiled_in,
@@ -58,6 +70,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         service=served_anew(action) if gone else action,
         late_swaps=late_swaps,
         drops=drops,
+        releases=tuple(name for name in managed if name not in shared or not is_marked(shared[name].text)),
         queries=tuple(_queries(contents, saved, observed)),
         changes=tuple(tuple(_caused(change) for change in changes) for changes in found.changes),
         gates=gates(found, action.action, observed),
@@ -68,7 +81,9 @@ def returned(observed: ObservedState) -> Plan | Refusal:
             *_warnings(saved, holding, observed),
             *warnings_of_instance(action, holding, observed),
         ),
-        base={name: observed.digest(name) for name in (*contents, *observed.live)},
+        base={
+            name: observed.digest(name) for name in (*contents, *observed.live) if name not in SHARED or name in managed
+        },
         loaded=saved.manifest.loaded if saved.manifest else {TABLE_TYPE: _table_type(observed)},
         probes=replace(
             probes(found, holding, observed.journal is not None), serves=action.leaves_running, is_drained=bool(drained)
@@ -83,16 +98,27 @@ def _content(name: str, saved: Saved) -> Content:
     return Content(name, saved.texts.get(name, ""), saved.files[name].digest if name in SECRETS else "")
 
 
+def _shared(saved: Saved, observed: ObservedState) -> dict[str, Content]:
+    """Return the shared files that have something of ours, now or then: as they are, with what was ours then."""
+    found = {}
+    for name in SHARED:
+        live = observed.texts.get(name, "")
+        text = master_cf_returned(live, saved.texts.get(name, "")) if live else ""
+        if text != live or is_marked(text):
+            found[name] = Content(name, text)
+    return found
+
+
 def _caused(change: Change) -> Change:
     """A hand on the host stays one; everything else comes of the way back."""
     return change if change.cause == "by hand" else replace(change, cause="returning")
 
 
 def _file_changes(
-    contents: Mapping[str, Content], copies: tuple[str, ...], number: int, observed: ObservedState
+    contents: Mapping[str, Content], changed: tuple[str, ...], number: int, observed: ObservedState
 ) -> Iterator[FileChange]:
     for name in FILES:
-        if name in copies:
+        if name in changed:
             live = observed.texts.get(name)
             yield FileChange(
                 contents[name], None if live is None else Content(name, live), f"as of generation {number}"

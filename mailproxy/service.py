@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mailproxy.host_postfix import HostPostfix
-from mailproxy.managed import READ_ONCE
+from mailproxy.managed import READ_ONCE, SHARED
 from mailproxy.observed import BEFORE_MAIN_CF, ObservedState
 from mailproxy.render import Content
 from mailproxy.syntax import main_cf_parameters
@@ -70,8 +70,12 @@ def service(
         return Service("reload", "an interrupted change may not have been loaded")
     if observed.manifest is None:
         return Service("reload", "nothing says that Postfix has loaded these files")
+    recorded_digests = observed.manifest.digests
+    # Of a shared file it is not known whether what stands beside our lines is to be loaded already.
     pending = [
-        name for name in READ_ONCE if name in contents and observed.manifest.digests.get(name) != contents[name].digest
+        name
+        for name in READ_ONCE
+        if name in contents and name not in SHARED and recorded_digests.get(name) != contents[name].digest
     ]
     if pending:
         return Service("reload", f"Postfix has not loaded the {', '.join(pending)} on the disk")

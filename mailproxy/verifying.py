@@ -16,6 +16,7 @@ from mailproxy.drained import told
 from mailproxy.hop_answers import hop_outcomes
 from mailproxy.inputs import expectation, questions
 from mailproxy.model import DesiredState, Entries
+from mailproxy.needed import needed_of, needed_outcomes
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
 from mailproxy.options import PASS
@@ -65,15 +66,18 @@ class _Verification:
             all_probes(difference(contents, observed), parameters, most),
             serves=serves,
             is_drained=bool(observed.postfix.drained),
+            needed=needed_of(desired),
             certificate=desired.tls.certificate_to_come(observed),
         )
         table_type, entries = database_type(desired, observed.postfix), routes(desired)
         keys = (*asked.accepted, *desired.routes.exceptions)
         routed = Entries({key: entries[key] for key in keys if key in entries})
         queries = queries_of(table_type, "transport", Entries({}), routed)
-        lines = self.reading.ask(host, observed.postfix.config_directory, questions(queries, asked.hops))
+        lines = self.reading.ask(host, observed.postfix.config_directory, questions(queries, asked.hops, asked.needed))
         hops_fail = desired.rollout is not None and desired.rollout.next_hops == "fail"
-        found = [*_of_host(lines, observed, hops_fail, asked), *proven(host, asked, was_reachable=False)]
+        of_host = _of_host(lines, observed, hops_fail, asked)
+        of_needed = needed_outcomes(lines, asked.needed, hops_fail)
+        found = [*of_host, *of_needed, *proven(host, asked, was_reachable=False)]
         return Verified(host.name, verdict(found), _asked_for(asked, len(desired.relay_domains)), tuple(found))
 
 

@@ -1,4 +1,4 @@
-"""A small name server on loopback, for what must not ask the machine's own resolver."""
+"""A small name server, on loopback or for the hosts of a lab, for what must not ask the machine's own resolver."""
 
 import contextlib
 import socket
@@ -14,15 +14,19 @@ import dns.rrset
 
 @contextlib.contextmanager
 def name_server(
-    zone: Mapping[tuple[str, str], list[str]], silent: bool = False, port: int = 0, unanswered: Collection[str] = ()
+    zone: Mapping[tuple[str, str], list[str]],
+    silent: bool = False,
+    at: tuple[str, int] = ("127.0.0.1", 0),
+    unanswered: Collection[str] = (),
 ) -> Iterator[tuple[dns.resolver.Resolver, list[tuple[str, str]]]]:
     """Inside, a server answers from a zone, (name, type) -> records; yields its resolver, and what it was asked.
 
-    A silent one listens and never answers; for names that are unanswered every one is.
+    A silent one listens and never answers; for names that are unanswered every one is. It listens on loopback, or at an
+    address and port.
     """
     asked: list[tuple[str, str]] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", port))
+        server.bind(at)
         server.settimeout(0.1)
         done = threading.Event()
 
@@ -39,7 +43,7 @@ def name_server(
         thread = threading.Thread(target=serve)
         thread.start()
         resolver = dns.resolver.Resolver(configure=False)
-        resolver.nameservers, resolver.port = ["127.0.0.1"], server.getsockname()[1]
+        resolver.nameservers, resolver.port = [at[0]], server.getsockname()[1]
         try:
             yield resolver, asked
         finally:

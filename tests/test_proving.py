@@ -58,6 +58,16 @@ def test_what_is_no_failure_is_asked_once(monkeypatch: pytest.MonkeyPatch, answe
     assert clock.asked == 1
 
 
+def test_who_has_just_passed_the_tests_of_postscreen_comes_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_off = Reply("accepted", 450, "4.3.2 Service currently unavailable", "a.example")
+    clock = Clock(monkeypatch, iter([put_off, ACCEPTED]))
+    assert proving.proven(HOST, Probes(), was_reachable=True) == []
+    assert (clock.asked, clock.now) == (2, 0)
+    Clock(monkeypatch, iter([put_off] * 2))
+    (found,) = proving.proven(HOST, Probes(), was_reachable=True)
+    assert found.verdict == "inconclusive"
+
+
 def test_a_host_that_does_not_answer_is_not_left_without_service_for_longer_than_one_time_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

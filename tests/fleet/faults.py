@@ -25,7 +25,7 @@ STEPS: dict[str, tuple[str, str, int]] = {
     "observe": ("postconf", '"-d mail_version "*', 1),
     "stage": ("awk", '*"stage=.mailproxy/"*', 1),
     "index": ("postmap", '*"/transport"', 1),
-    "check": ("awk", '*" master.cf .mailproxy/stage."*', 1),
+    "check": ("awk", '*"master.cf .mailproxy/stage."*', 1),
     # One domain comes and one goes: the routes of both sides, acceptance, and after the reload the routes that stay.
     **{f"rename {number}": ("mv", '"-f .mailproxy/stage."*', number) for number in range(1, 6)},
     "reload": ("ps", '*"-o comm="*', 1),

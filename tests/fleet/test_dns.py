@@ -57,7 +57,7 @@ def answering(controller: Controller, directory: Path, zone: Zone, unanswered: C
     bound = f'mount --bind {configuration} /etc/resolv.conf && exec "$0" "$@"'
     controller.pyinfra = ("unshare", "--mount", "sh", "-c", bound, *PYINFRA)
     with controller.fleet.network():
-        server = name_server(zone, port=53, unanswered=unanswered)
+        server = name_server(zone, at=("127.0.0.1", 53), unanswered=unanswered)
         server.__enter__()
     try:
         yield
