@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 from mailproxy.managed import FEATURE_FILES, TABLES
-from mailproxy.meaning import is_accepted
 from mailproxy.model import Entries, differing
 from mailproxy.syntax import table_entries
 
@@ -19,17 +18,16 @@ BRIDGE = "bridge"
 Renames = tuple[tuple[str, str], ...]
 
 
-def bridged(before: str | None, after: Entries, live: Entries) -> tuple[tuple[str, ...], Entries | None]:
+def bridged(before: str | None, after: Entries) -> tuple[tuple[str, ...], Entries | None]:
     """Return whose routes go away, and the routes of both sides where there are such.
 
-    before is the source of the routes that are live, None where they stay or there are none; live is what these mean
-    (Meaning.domains). Without an exception mail has another route at once, as it has the same acceptance as before.
+    before is the source of the routes that are live, None where they stay or there are none. Without the route of a
+    single address its mail has that of its domain at once. A domain that is not accepted any more may have mail queued.
     """
     if before is None:
         return (), None
     old = table_entries(before)
-    going = (key for key in differing(old, after) if key not in after)
-    gone = tuple(key for key in going if is_accepted(live.get(key.removeprefix("."), "")))
+    gone = tuple(key for key in differing(old, after) if key not in after and "@" not in key)
     return (gone, _of_both(old, after)) if gone else ((), None)
 
 

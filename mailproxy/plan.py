@@ -169,7 +169,7 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     if plan.is_empty:
         return plan
     found = difference(contents, observed)
-    gone, bridge = _bridge(desired, files, indexes, found.live.domains, observed)
+    gone, bridge = _bridge(desired, files, indexes, observed)
     swaps, late_swaps = renames(changed, compiled, bool(gone), bridge is not None, observed.live)
     return replace(
         plan,
@@ -267,15 +267,11 @@ def _why_stale(index: Index, observed: ObservedState) -> str:
 
 
 def _bridge(
-    desired: DesiredState,
-    files: tuple[FileChange, ...],
-    indexes: tuple[Index, ...],
-    live: Entries,
-    observed: ObservedState,
+    desired: DesiredState, files: tuple[FileChange, ...], indexes: tuple[Index, ...], observed: ObservedState
 ) -> tuple[tuple[str, ...], Entries | None]:
     """Return whose routes go away, and the table that bridges the time until then, None where it is live already."""
     before = routes_before(files)
-    gone, bridge = bridged(before, routes(desired), live)
+    gone, bridge = bridged(before, routes(desired))
     if before is None or bridge is None:
         return gone, None
     (index,) = (index for index in indexes if index.table == "transport")

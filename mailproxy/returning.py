@@ -56,7 +56,7 @@ def returned(observed: ObservedState) -> Plan | Refusal:
     found = difference(contents, observed, saved.foreign)
     holding = {**parameters, **(saved.foreign.effective if saved.foreign else {})}
     before, routes = _routes(contents, observed, files)
-    gone, bridge = bridged(before, routes, found.live.domains)
+    gone, bridge = bridged(before, routes)
     swaps, late_swaps = renames(changed, compiled, bool(gone), bridge is not None, observed.live)
     return Plan(
         directory=observed.postfix.config_directory,

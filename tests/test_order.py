@@ -15,15 +15,15 @@ def live(renames: tuple[tuple[str, str], ...]) -> list[str]:
 
 
 def test_between_two_sets_of_routes_all_are_there_and_those_that_stay_lead_to_where_they_will() -> None:
-    gone, both = bridged(transport_table(BEFORE).text, AFTER, BEFORE)
+    gone, both = bridged(transport_table(BEFORE).text, AFTER)
     assert gone == ("a.example",)
     assert both == Entries({**BEFORE, **AFTER})
     assert both["b.example"] == "smtp:[10.1.0.3]"
 
 
 def test_where_no_route_goes_nothing_is_bridged() -> None:
-    assert bridged(transport_table(BEFORE).text, Entries({**BEFORE, **AFTER}), BEFORE) == ((), None)
-    assert bridged(None, AFTER, BEFORE) == ((), None)
+    assert bridged(transport_table(BEFORE).text, Entries({**BEFORE, **AFTER})) == ((), None)
+    assert bridged(None, AFTER) == ((), None)
 
 
 def test_what_comes_is_routed_before_it_is_accepted_and_main_cf_which_names_the_tables_is_last() -> None:
@@ -72,3 +72,9 @@ def test_moved_domains_are_those_that_stay_and_lead_elsewhere() -> None:
     after = Entries({"a.example": "smtp:[10.1.0.2]", "b.example": "smtp:[10.1.0.3]", "d.example": "smtp:[10.1.0.3]"})
     assert rerouted(before, after) == ("b.example",)
     assert rerouted(None, after) == ()
+
+
+def test_the_route_of_a_removed_domain_that_stayed_for_its_mail_is_one_that_goes() -> None:
+    before = "a.example smtp:[10.1.0.2]\nleft.example smtp:[10.1.0.2]\nboss@a.example smtp:[10.1.0.3]\n"
+    after = Entries({"a.example": "smtp:[10.1.0.2]"})
+    assert bridged(before, after)[0] == ("left.example",)

@@ -36,7 +36,7 @@ def test_the_metrics_of_a_fleet_follow_its_hosts(controller: Controller, tmp_pat
         assert 0 <= started - found.pop(("host_last_change_timestamp_seconds", name)) < 86400
     expected: Values = {("host_queue_messages", host, queue): 0 for queue in QUEUES for host in HOSTS}
     expected |= {("host_differing_files", host, cause): 0 for cause in ("edited", "declared") for host in HOSTS}
-    expected |= {(f"host_{name}", host): 0 for name in ("stale_tables", "reload_pending") for host in HOSTS}
+    expected |= {(f"host_{name}", host): 0 for name in ("stale_tables", "reload_pending", "drained") for host in HOSTS}
     expected |= {(f"host_{name}", host): 1 for name in ("up", "running", "as_declared", "generation") for host in HOSTS}
     assert found == expected
     assert file.stat().st_mode & 0o777 == 0o644
