@@ -282,7 +282,7 @@ def test_the_route_of_an_address_waits_for_no_queue_and_no_exception_is_a_remove
     others = {**GUIDE, "added.example": "smtp:[10.1.0.2]"}
     del others["example.org"]
     plan = plan_of(desired(relay_domains=others), host)
-    assert plan.gone == ("example.org",)
+    assert plan.gone == ("example.org", "partner.example")
     assert plan.bridge is not None
     assert plan.bridge["boss@example.org"] == "smtp:[10.1.0.9]"
 
