@@ -57,7 +57,7 @@ def _soak(options: argparse.Namespace) -> int:
             for tool in TOOLS if options.tool == "both" else (options.tool,):
                 name = tool if every is None else f"{tool}, killed"
                 with fresh_lab(NAME, options.hosts) as lab, tempfile.TemporaryDirectory(prefix="soak-") as data:
-                    soak = Soak(lab, tool, Path(data))
+                    soak = Soak(lab, tool, Path(data), options.every_key and tool == "ours")
                     soak.say("undisturbed" if every is None else f"every {every}. rollout is killed")
                     attempts, mail = soak.run(
                         rollouts(options.seed, options.rollouts, every), options.senders, options.seed
@@ -110,6 +110,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--interrupt", type=up_to(MAX_ROLLOUTS), default=5, metavar="K", help="kill every Kth rollout (5)"
     )
+    parser.add_argument("--every-key", action="store_true", help="ours with every key of group_data declared")
     parser.add_argument("--seed", type=up_to(2**31), default=1, metavar="N", help="decides what changes when (1)")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="keep mail logs and all answers there")
     return parser.parse_args(arguments)

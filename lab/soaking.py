@@ -18,11 +18,12 @@ from math import inf
 from pathlib import Path
 
 from lab.account import Attempt, Course, Mail, Span, discrepancies, judged, where
+from lab.every_key import every_key
 from lab.fleet import Fleet
 from lab.hosts import Host
 from lab.machine import LabError
 from lab.rollouts import CUSTOMERS, STEADY, Rollout, first_declared
-from lab.steady_mail import SteadyMail
+from lab.steady_mail import RECIPIENTS, SteadyMail
 from lab.trial import DEPLOYS, ROOT, ended_with_us, group_data
 
 PYINFRA = Path(sys.executable).with_name("pyinfra")
@@ -37,13 +38,15 @@ REST = 1.0  # seconds
 AWAY_BEFORE = 2.0  # seconds
 DRAIN_TIMEOUT = 60  # seconds
 LOG = "var/log/mail.log"
+# Whom hosts are asked for that are compared with what is declared.
+ASKED = "asked"
 
 
 class Soak:
     """One tool's rollouts over a fleet under mail, and what is known of them afterwards."""
 
-    def __init__(self, lab: Fleet, tool: str, data: Path):
-        self.lab, self.tool, self.data = lab, tool, data
+    def __init__(self, lab: Fleet, tool: str, data: Path, with_every_key: bool = False):
+        self.lab, self.tool, self.data, self.with_every_key = lab, tool, data, with_every_key
         self.course = Course(frozenset(first_declared()), ())
         self.usual: list[float] = []
 
@@ -121,7 +124,8 @@ class Soak:
         return status, f"{how}, NOT FINISHED"
 
     def _declare(self, domains: Mapping[str, str]) -> None:
-        (self.data / "all.py").write_text(group_data(domains))
+        keys = every_key(domains, (*RECIPIENTS, ASKED)) if self.with_every_key else {}
+        (self.data / "all.py").write_text(group_data(domains, keys))
 
     def _pyinfra(self, killed_at: float | None) -> tuple[int, list[str]]:
         """Run pyinfra, and kill it at a share of the time that it usually takes on the hosts; status and output."""
@@ -195,7 +199,7 @@ def _differences(lab: Fleet, host: Host, declared: Mapping[str, str]) -> list[st
         with lab.network(), smtplib.SMTP(host.address, local_hostname="outside.example", timeout=20) as client:
             client.ehlo()
             client.mail(f"sender@{STEADY[0]}")
-            taken = [domain for domain in domains if client.rcpt(f"asked@{domain}")[0] == 250]
+            taken = [domain for domain in domains if client.rcpt(f"{ASKED}@{domain}")[0] == 250]
     except OSError as error:
         return [f"it does not answer: {error}"]
     return discrepancies(declared, routes, taken)

@@ -35,10 +35,13 @@ def declaration(relay_domains: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def group_data(relay_domains: Mapping[str, str]) -> str:
-    """Return group_data with these relay domains; of the project's own only how hosts are reached counts."""
+def group_data(relay_domains: Mapping[str, str], further: Mapping[str, Any] | None = None) -> str:
+    """Return group_data with these relay domains and further keys; of the project's own only how hosts are reached
+    counts."""
     reached = {"ssh_paramiko_connect_kwargs": {"compress": True}}
-    return "".join(f"{key} = {value!r}\n" for key, value in {**declaration(relay_domains), **reached}.items())
+    return "".join(
+        f"{key} = {value!r}\n" for key, value in {**declaration(relay_domains), **reached, **(further or {})}.items()
+    )
 
 
 @contextlib.contextmanager

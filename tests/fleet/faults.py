@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from lab.every_key import every_key
 from lab.fleet import INBOX, Fleet
 from lab.hosts import Host, controller_pid
 from lab.machine import LabError
@@ -26,8 +27,9 @@ STEPS: dict[str, tuple[str, str, int]] = {
     "stage": ("awk", '*"stage=.mailproxy/"*', 1),
     "index": ("postmap", '*"/transport"', 1),
     "check": ("awk", '*"master.cf .mailproxy/stage."*', 1),
-    # One domain comes and one goes: the routes of both sides, acceptance, and after the reload the routes that stay.
-    **{f"rename {number}": ("mv", '"-f .mailproxy/stage."*', number) for number in range(1, 6)},
+    # One domain comes and one goes: recipients, the routes of both sides, acceptance, and after the reload the routes
+    # that stay.
+    **{f"rename {number}": ("mv", '"-f .mailproxy/stage."*', number) for number in range(1, 8)},
     "reload": ("ps", '*"-o comm="*', 1),
     "verify": ("postmap", '*" -q - "*', 1),
     "confirm": ("rm", '"-f .mailproxy/journal"', 1),
@@ -72,6 +74,11 @@ SIDES = {
     "red": {"example.com": ROUTE, "example.net": ROUTE, "red.example": ROUTE},
     "blue": {"example.com": ROUTE, "example.net": ROUTE, "blue.example": ROUTE},
 }
+
+
+def declared(side: str) -> dict[str, Any]:
+    """Return what a side declares, with every key there is."""
+    return {"relay_domains": SIDES[side], **every_key(SIDES[side], ["user"])}
 
 
 @dataclass
@@ -252,12 +259,12 @@ def _recover(site: Site, fault: Fault, after: str) -> None:
     if fault.on_small_disk:
         _make_writable(site)
     site.shell("rm -rf /run/fault")
-    site.controller.declare(relay_domains=SIDES[after], _timeout=60)
+    site.controller.declare(**declared(after), _timeout=60)
     site.start().communicate(timeout=180)
 
 
 def _struck(site: Site, fault: Fault, step: str, before: str, after: str) -> str:
-    site.controller.declare(relay_domains=SIDES[after], _timeout=fault.timeout)
+    site.controller.declare(**declared(after), _timeout=fault.timeout)
     _arm(site, step)
     process = site.start()
     _wait_until(lambda: (site.host.root / "run/fault/reached").exists(), f"{step} was never reached", process)

@@ -16,11 +16,11 @@ from tests.fleet.controller import TRUSTED, Controller, live
 from tests.fleet.faults import (
     CONFIRM_SECONDS,
     FAULTS,
-    SIDES,
     STEPS,
     Fault,
     Outcome,
     Site,
+    declared,
     prepare,
     strike,
     use_small_disk,
@@ -44,7 +44,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
             controller.declare(mynetworks=TRUSTED, rollout={"confirm_seconds": CONFIRM_SECONDS})
             sites.append(Site(fleet, host, controller, {}))
         for side in ("red", "blue"):
-            sites[0].controller.declare(relay_domains=SIDES[side])
+            sites[0].controller.declare(**declared(side))
             sites[0].controller.roll_out()
             for site in sites:
                 site.expected[side] = live(site.host)
