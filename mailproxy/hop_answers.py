@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from mailproxy.probe import Outcome
+from mailproxy.judging import Outcome
 
 
 def hop_outcomes(lines: Iterable[str], fails: bool, largest: int | None) -> Iterator[Outcome]:

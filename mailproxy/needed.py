@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from mailproxy.changes import Difference
 from mailproxy.feature import Feature, Needed
+from mailproxy.judging import Outcome
 from mailproxy.model import DesiredState
-from mailproxy.probe import Outcome
 
 _WORD = "needed "
 

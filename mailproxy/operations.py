@@ -9,10 +9,10 @@ from pyinfra.api.command import PyinfraCommand
 
 from mailproxy.hop_answers import hop_outcomes
 from mailproxy.inputs import change
+from mailproxy.judging import Outcome, verdict
 from mailproxy.needed import is_of_needed, needed_outcomes
 from mailproxy.options import ACTIVATE
 from mailproxy.plan import Plan
-from mailproxy.probe import Outcome, verdict
 from mailproxy.program import Command, command
 from mailproxy.proving import is_reachable, proven
 from mailproxy.remote import Ended, Remote, Step

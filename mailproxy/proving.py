@@ -7,7 +7,8 @@ from pyinfra.api import Host
 
 from mailproxy import smtp
 from mailproxy.declaration import config_directory
-from mailproxy.probe import Outcome, Probes, is_put_off, outcomes, verdict
+from mailproxy.judging import Outcome, is_put_off, outcomes, verdict
+from mailproxy.probe import Probes
 
 # A process of Postfix that was idle when it was told to reload may take one more connection, and the one that knows
 # the routes looks at its tables every 10 s (trivial-rewrite(8)): only what is wrong for so long is wrong. Where one

@@ -1,4 +1,4 @@
-"""The SMTP dialogue that asks a host what mailproxy.probe judges. No message is ever sent: never a DATA."""
+"""The SMTP dialogue that asks a host what mailproxy.judging judges. No message is ever sent: never a DATA."""
 
 import contextlib
 import smtplib
@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from mailproxy.certificates import certificate_of
 from mailproxy.drained import is_of_drained
-from mailproxy.probe import MADE_UP, RECIPIENT, Kind, Probes, Reply
+from mailproxy.judging import Kind, Reply
+from mailproxy.probe import MADE_UP, RECIPIENT, Probes
 
 PORT = 25
 TIMEOUT = 20  # seconds for a connection, and for each answer

@@ -15,13 +15,14 @@ from mailproxy.declaration import declared
 from mailproxy.drained import told
 from mailproxy.hop_answers import hop_outcomes
 from mailproxy.inputs import expectation, questions
+from mailproxy.judging import Outcome, Verdict, verdict
 from mailproxy.model import DesiredState, Entries
 from mailproxy.needed import needed_of, needed_outcomes
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
 from mailproxy.options import PASS
 from mailproxy.plan import queries_of
-from mailproxy.probe import Outcome, Probes, Verdict, all_probes, verdict
+from mailproxy.probe import Probes, all_probes
 from mailproxy.proving import proven
 from mailproxy.reading import Reading
 from mailproxy.render import database_type, rendered, routes

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from mailproxy.drained import PARAMETERS, reason_in
+from mailproxy.judging import Reply, outcomes, verdict
 from mailproxy.ledger import row
 from mailproxy.observed import Manifest, ObservedState, parsed
 from mailproxy.plan import Plan, planned
-from mailproxy.probe import Probes, Reply, outcomes, verdict
+from mailproxy.probe import Probes
 from mailproxy.render import rendered
 from mailproxy.review import file_lines
 from mailproxy.syntax import main_cf_parameters

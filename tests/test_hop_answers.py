@@ -4,7 +4,8 @@ import pytest
 
 from mailproxy.changes import difference
 from mailproxy.hop_answers import hop_outcomes
-from mailproxy.probe import Outcome, Verdict, probes
+from mailproxy.judging import Outcome, Verdict
+from mailproxy.probe import probes
 from mailproxy.render import rendered
 from mailproxy.syntax import main_cf_parameters
 from tests.states import GUIDE, desired, observed, postfix

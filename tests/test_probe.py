@@ -3,23 +3,11 @@
 import pytest
 
 from mailproxy.changes import Difference, difference
+from mailproxy.judging import Kind, Outcome, Reply, Verdict, outcomes, verdict
 from mailproxy.model import DesiredState, Entries
 from mailproxy.observed import ObservedState
 from mailproxy.plan import Plan, planned
-from mailproxy.probe import (
-    FOREIGN,
-    SAMPLE,
-    Kind,
-    Outcome,
-    Probes,
-    Reply,
-    Verdict,
-    all_probes,
-    next_hops,
-    outcomes,
-    probes,
-    verdict,
-)
+from mailproxy.probe import FOREIGN, SAMPLE, Probes, all_probes, next_hops, probes
 from mailproxy.render import rendered
 from tests.states import GUIDE, desired, hand_made, observed, postfix
 

@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 from mailproxy import proving, smtp
-from mailproxy.probe import Probes, Reply
+from mailproxy.judging import Reply
+from mailproxy.probe import Probes
 
 DENIED = Reply("accepted", 554, "5.7.1 Relay access denied", "a.example")
 ACCEPTED = Reply("accepted", 250, "2.1.5 Ok", "a.example")

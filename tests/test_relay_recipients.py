@@ -7,8 +7,9 @@ import pytest
 
 from mailproxy.changes import difference
 from mailproxy.check import checked, validated
+from mailproxy.judging import Reply, outcomes
 from mailproxy.plan import Plan, planned
-from mailproxy.probe import MADE_UP, Probes, Reply, outcomes, probes
+from mailproxy.probe import MADE_UP, Probes, probes
 from mailproxy.recipient_file import with_files
 from mailproxy.render import rendered
 from tests.states import GUIDE, desired, observed, postfix

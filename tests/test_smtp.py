@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from mailproxy import smtp
-from mailproxy.probe import FOREIGN, Probes, Reply, outcomes, verdict
+from mailproxy.judging import Reply, outcomes, verdict
+from mailproxy.probe import FOREIGN, Probes
 
 LOCALHOST = "127.0.0.1"
 CLOSE = "close the connection"

@@ -14,12 +14,13 @@ from mailproxy.as_text import text
 from mailproxy.certificates import certificate_in, public_key_of
 from mailproxy.check import checked
 from mailproxy.inputs import change, expectation
+from mailproxy.judging import Reply, outcomes
 from mailproxy.ledger import row
 from mailproxy.local_file import local_file
 from mailproxy.model import DesiredState
 from mailproxy.observed import SECRET_MODE, LiveFile, ObservedState
 from mailproxy.plan import Plan, Refusal, planned
-from mailproxy.probe import Probes, Reply, outcomes
+from mailproxy.probe import Probes
 from mailproxy.render import rendered
 from mailproxy.review import file_lines
 from tests.pairs import NOW, Pair, pair

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from mailproxy.judging import Outcome, Verdict, verdict
 from mailproxy.observed import ObservedState
-from mailproxy.probe import Outcome, Probes, Verdict, verdict
+from mailproxy.probe import Probes
 from mailproxy.stop import StopError
 from mailproxy.verifying import Verified, _of_host, report, verify
 from tests.states import desired, observed
