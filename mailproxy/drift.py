@@ -1,6 +1,7 @@
 """In which way a host is not as declared, as its plan tells: for all that reports on hosts without changing them."""
 
-from mailproxy.plan import EDITED, FileChange, Index, Plan
+from mailproxy.indexed import Index
+from mailproxy.plan import EDITED, FileChange, Plan
 
 
 def edited(plan: Plan) -> tuple[FileChange, ...]:

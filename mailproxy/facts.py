@@ -5,8 +5,9 @@ from datetime import datetime, timezone
 
 from pyinfra.api import FactBase, StringCommand
 
+from mailproxy.answer import parsed
 from mailproxy.bare import Survey, surveyed
-from mailproxy.observed import ObservedState, Unread, parsed
+from mailproxy.observed import ObservedState, Unread
 from mailproxy.program import LOADER, output_of
 from mailproxy.waiting import Queue
 from mailproxy.waiting import parsed as parsed_queue

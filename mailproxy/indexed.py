@@ -1,7 +1,12 @@
-"""The types of indexed tables: which files they are, and which of them share their names."""
+"""Indexed tables: which files they are, whether they are those of their sources, and what they are asked."""
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
+from mailproxy.model import Entries, differing
 from mailproxy.observed import ObservedState
 
 # The files that make up an indexed table, by type (DATABASE_README).
@@ -22,3 +27,65 @@ def crossing(table_type: str, compiled: Iterable[Sequence[str]], observed: Obser
         if shares and any(compiled) and f"{other}:{observed.postfix.config_directory}/" in observed.texts["main.cf"]:
             return other, table_type
     return None
+
+
+@dataclass(frozen=True)
+class Index:
+    """A table that is to be compiled from its source, and why."""
+
+    table: str
+    type: str
+    entries: Entries
+    reason: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the compiled table."""
+        return tuple(f"{self.table}.{suffix}" for suffix in SUFFIXES[self.type])
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question to a live table after the swap; value is None where it is to find nothing."""
+
+    type: str
+    table: str
+    key: str
+    value: str | None
+
+
+@lru_cache(maxsize=1024)
+def listing_digest(entries: Entries) -> str:
+    """Return the SHA-256 of the entries as postmap -s prints them, sorted by byte."""
+    lines = sorted(f"{key}\t{value}\n".encode() for key, value in entries.items())
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def why_stale(index: Index, observed: ObservedState) -> str:
+    """Return why the compiled table is not the one of its source, '' where it is."""
+    manifest = observed.manifest
+    for name in index.files:
+        live = observed.live.get(name)
+        if live is None:
+            return f"{name} is missing"
+        if manifest is None or name not in manifest.digests:
+            return f"{name} was not made by mailproxy"
+        if manifest.digests[name] != live.digest:
+            return f"{name} is not the table that was indexed from {index.table}"
+        if not live.is_ours_alone(name):
+            return f"{name} has mode {live.mode} and owner {live.owner}"
+    if manifest is not None and manifest.loaded.get(TABLE_TYPE) != index.type:
+        return f"{index.files[0]} was indexed as {manifest.loaded.get(TABLE_TYPE)}"
+    if manifest is not None and manifest.digests.get(index.table) != observed.digest(index.table):
+        return f"{index.files[0]} was indexed from another {index.table}"
+    return ""
+
+
+def queries_of(table_type: str, table: str, before: Entries, after: Entries) -> Iterator[Query]:
+    """Yield questions to a table: every key that comes, changes or goes, and one that may have stayed."""
+    differs = differing(before, after)
+    for key in [*(key for key in differs if key in after), *itertools.islice(after, 1)]:
+        yield Query(table_type, table, key, after[key])
+    for key in differs:
+        if key not in after:
+            yield Query(table_type, table, key, None)

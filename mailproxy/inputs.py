@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from mailproxy.check import local_targets
 from mailproxy.edit import edit
 from mailproxy.feature import Example, Needed
-from mailproxy.indexed import TABLE_TYPE
+from mailproxy.indexed import TABLE_TYPE, Query, listing_digest
 from mailproxy.lock import Held
 from mailproxy.model import DesiredState
 from mailproxy.order import BRIDGE
 from mailproxy.parameters import asked_parameters
-from mailproxy.plan import Plan, Query, listing_digest
+from mailproxy.plan import Plan
 from mailproxy.program import kept_files, kept_name
 from mailproxy.render import TEMPLATE_PARAMETERS, Content, needed_types, rendered_without_host, transport_table
 

@@ -1,19 +1,16 @@
 """What has to happen on one host, and why: observed state x desired state -> Plan."""
 
-import hashlib
-import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from mailproxy.changes import Change, difference
 from mailproxy.feature import Example
 from mailproxy.gates import Gate, gates
-from mailproxy.indexed import SUFFIXES, TABLE_TYPE, crossing
+from mailproxy.indexed import SUFFIXES, TABLE_TYPE, Index, Query, crossing, queries_of, why_stale
 from mailproxy.main_cf import refusal
 from mailproxy.managed import SECRETS, SHARED
 from mailproxy.master_cf import our_services
-from mailproxy.model import DesiredState, Entries, differing
+from mailproxy.model import DesiredState, Entries
 from mailproxy.needed import needed_of
 from mailproxy.notices import repairs_of, warnings_of_host, warnings_of_taking_over
 from mailproxy.observed import ObservedState, mode_of
@@ -43,31 +40,6 @@ class FileChange:
     desired: Content
     observed: Content | None
     reason: str
-
-
-@dataclass(frozen=True)
-class Index:
-    """A table that is to be compiled from its source, and why."""
-
-    table: str
-    type: str
-    entries: Entries
-    reason: str
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files of the compiled table."""
-        return tuple(f"{self.table}.{suffix}" for suffix in SUFFIXES[self.type])
-
-
-@dataclass(frozen=True)
-class Query:
-    """A question to a live table after the swap; value is None where it is to find nothing."""
-
-    type: str
-    table: str
-    key: str
-    value: str | None
 
 
 @dataclass(frozen=True)
@@ -200,13 +172,6 @@ def planned(desired: DesiredState, observed: ObservedState) -> Plan | Refusal:
     )
 
 
-@lru_cache(maxsize=1024)
-def listing_digest(entries: Entries) -> str:
-    """Return the SHA-256 of the entries as postmap -s prints them, sorted by byte."""
-    lines = sorted(f"{key}\t{value}\n".encode() for key, value in entries.items())
-    return hashlib.sha256(b"".join(lines)).hexdigest()
-
-
 def _file_changes(contents: Mapping[str, Content], observed: ObservedState) -> Iterator[FileChange]:
     for name, desired in contents.items():
         live = observed.live.get(name)
@@ -241,29 +206,9 @@ def _indexes(
     changed = {change.desired.name for change in files}
     for table, entries in tables(desired).items():
         index = Index(table, table_type, entries, "")
-        reason = f"{table} changes" if table in changed else _why_stale(index, observed)
+        reason = f"{table} changes" if table in changed else why_stale(index, observed)
         if reason:
             yield Index(table, table_type, entries, reason)
-
-
-def _why_stale(index: Index, observed: ObservedState) -> str:
-    """Return why the compiled table is not the one of its source, '' where it is."""
-    manifest = observed.manifest
-    for name in index.files:
-        live = observed.live.get(name)
-        if live is None:
-            return f"{name} is missing"
-        if manifest is None or name not in manifest.digests:
-            return f"{name} was not made by mailproxy"
-        if manifest.digests[name] != live.digest:
-            return f"{name} is not the table that was indexed from {index.table}"
-        if not live.is_ours_alone(name):
-            return f"{name} has mode {live.mode} and owner {live.owner}"
-    if manifest is not None and manifest.loaded.get(TABLE_TYPE) != index.type:
-        return f"{index.files[0]} was indexed as {manifest.loaded.get(TABLE_TYPE)}"
-    if manifest is not None and manifest.digests.get(index.table) != observed.digest(index.table):
-        return f"{index.files[0]} was indexed from another {index.table}"
-    return ""
 
 
 def _bridge(
@@ -275,7 +220,7 @@ def _bridge(
     if before is None or bridge is None:
         return gone, None
     (index,) = (index for index in indexes if index.table == "transport")
-    is_live = bridge == table_entries(before) and not _why_stale(index, observed)
+    is_live = bridge == table_entries(before) and not why_stale(index, observed)
     return gone, None if is_live else bridge
 
 
@@ -315,13 +260,3 @@ def _queries(desired: DesiredState, table_type: str, observed: ObservedState) ->
         is_known = table in observed.texts and table != "aliases"
         before = table_entries(observed.texts[table]) if is_known else entries
         yield from queries_of(table_type, table, before, entries)
-
-
-def queries_of(table_type: str, table: str, before: Entries, after: Entries) -> Iterator[Query]:
-    """Yield questions to a table: every key that comes, changes or goes, and one that may have stayed."""
-    differs = differing(before, after)
-    for key in [*(key for key in differs if key in after), *itertools.islice(after, 1)]:
-        yield Query(table_type, table, key, after[key])
-    for key in differs:
-        if key not in after:
-            yield Query(table_type, table, key, None)

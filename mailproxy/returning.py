@@ -6,7 +6,7 @@ from dataclasses import replace
 from mailproxy.changes import Change, difference
 from mailproxy.drained import reason_in
 from mailproxy.gates import gates
-from mailproxy.indexed import TABLE_TYPE, crossing
+from mailproxy.indexed import TABLE_TYPE, Query, crossing, queries_of
 from mailproxy.managed import BASIC_FILES, FILES, SECRETS, SHARED, TABLES
 from mailproxy.master_cf import is_marked
 from mailproxy.master_cf import returned as master_cf_returned
@@ -15,7 +15,7 @@ from mailproxy.model import Entries
 from mailproxy.notices import repairs_of, warnings_of_lock
 from mailproxy.observed import ObservedState, Saved
 from mailproxy.order import bridged, renames, rerouted
-from mailproxy.plan import NOT_EDITABLE, FileChange, Plan, Query, Refusal, queries_of, routes_before
+from mailproxy.plan import NOT_EDITABLE, FileChange, Plan, Refusal, routes_before
 from mailproxy.probe import probes
 from mailproxy.render import Content
 from mailproxy.service import effective, served_anew, service, warnings_of_instance

@@ -14,6 +14,7 @@ from mailproxy.changes import difference
 from mailproxy.declaration import declared
 from mailproxy.drained import told
 from mailproxy.hop_answers import hop_outcomes
+from mailproxy.indexed import queries_of
 from mailproxy.inputs import expectation, questions
 from mailproxy.judging import Outcome, Verdict, verdict
 from mailproxy.model import DesiredState, Entries
@@ -21,7 +22,6 @@ from mailproxy.needed import needed_of, needed_outcomes
 from mailproxy.observed import ObservedState, Unread
 from mailproxy.once import Once
 from mailproxy.options import PASS
-from mailproxy.plan import queries_of
 from mailproxy.probe import Probes, all_probes
 from mailproxy.proving import proven
 from mailproxy.reading import Reading

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from mailproxy.answer import parsed
 from mailproxy.drained import PARAMETERS, reason_in
 from mailproxy.judging import Reply, outcomes, verdict
 from mailproxy.ledger import row
-from mailproxy.observed import Manifest, ObservedState, parsed
+from mailproxy.observed import Manifest, ObservedState
 from mailproxy.plan import Plan, planned
 from mailproxy.probe import Probes
 from mailproxy.render import rendered

@@ -8,10 +8,11 @@ import pytest
 from pyinfra.api import Inventory
 
 from mailproxy import proving
+from mailproxy.answer import parsed
 from mailproxy.declaration import DeclarationError, config_directory, declared, declared_rollout
 from mailproxy.instances import interfaces, plain_directory
 from mailproxy.model import Entries
-from mailproxy.observed import ObservedState, parsed
+from mailproxy.observed import ObservedState
 from mailproxy.plan import Plan, planned
 from mailproxy.probe import Probes
 from mailproxy.render import rendered

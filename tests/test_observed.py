@@ -2,7 +2,8 @@
 
 import pytest
 
-from mailproxy.observed import ObservedState, Unread, parsed
+from mailproxy.answer import parsed
+from mailproxy.observed import ObservedState, Unread
 from mailproxy.syntax import main_cf_parameters, numbered_lines, table_entries
 
 ANSWER = """\

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from mailproxy.answer import parsed
 from mailproxy.digest import Fingerprint
 from mailproxy.lock import Held, Lock
-from mailproxy.observed import Manifest, ObservedState, Unread, parsed
+from mailproxy.observed import Manifest, ObservedState, Unread
 from mailproxy.options import Options
 from mailproxy.phases import Staged, of_review, staged, waves_of
 from mailproxy.plan import Plan, Refusal
