@@ -71,12 +71,15 @@ digest() {
 }
 
 # find_managed [NAME...] - set $managed, the files that are managed here: the basic ones, those that were live by the last
-# change, and these. Others may have a name of ours and be somebody's own.
+# change, those of one that was cut off, and these. Others may have a name of ours and be somebody's own.
 find_managed() {
     managed=" $BASIC "
     while read -r word _ name; do
         [ "$word" != file ] || set -- "$@" "$name"
     done 2>/dev/null <"$PRIVATE/manifest" || :
+    while read -r word name; do
+        case "$word  $FILES " in "changes "*" $name "*) set -- "$@" "$name" ;; esac
+    done 2>/dev/null <"$PRIVATE/journal" || :
     for name in "$@"; do
         case $managed in *" $name "*) ;; *) managed="$managed$name " ;; esac
     done

@@ -242,8 +242,9 @@ def _drops(
 def _releases(contents: Mapping[str, Content], desired: DesiredState, observed: ObservedState) -> tuple[str, ...]:
     """Return the shared files that an earlier rollout managed and that no feature needs any more."""
     made = observed.manifest.digests if observed.manifest else {}
-    needed = any(feature.edits_master_cf for feature in desired.features.values())
-    return () if needed else tuple(name for name in SHARED if name in made or name in contents)
+    if any(feature.edits_master_cf for feature in desired.features.values()):
+        return ()
+    return tuple(name for name in SHARED if name in made or name in contents)
 
 
 def _examples(desired: DesiredState, changed: Collection[str]) -> Iterator[Example]:

@@ -155,10 +155,19 @@ def test_mail_passes_filters_and_what_becomes_of_it_when_they_are_away_is_as_dec
     failed = filtering.run("-y")
     assert failed.status != 0
     assert f"{MILTER} does not answer the host" in failed.everything
-    assert "smtpd_proxy_filter" in (host.configuration / "master.cf").read_text()
+    edited = (host.configuration / "master.cf").read_text()
+    assert "smtpd_proxy_filter" in edited
 
     filtering.declare(filters={}, postscreen=False, rollout={})
     filtering.roll_out()
     assert (host.configuration / "master.cf").read_text() == before
     assert "milter" not in live(host)["main.cf"]
     assert through(fleet, host, "plain")["X-Filtered"] is None
+
+    # What a change has left that was cut off is taken out by the next one, though no other record has it.
+    (host.configuration / "master.cf").write_text(edited)
+    journal = "generation 1\ntoken of-a-run-that-died\nsince 0\nservice reload\nchanges master.cf\n"
+    (host.configuration / ".mailproxy/journal").write_text(journal)
+    filtering.roll_out()
+    assert (host.configuration / "master.cf").read_text() == before
+    assert "master.cf" not in (host.configuration / ".mailproxy/manifest").read_text()
