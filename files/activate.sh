@@ -53,7 +53,7 @@ refuse_unless_ready() {
     read -r checked 2>/dev/null <"$stage/checked" || :
     [ "$checked" = "$token" ] || fail 64 'nothing is staged; nothing was touched'
     read_change
-    manage_bases
+    manage_bases "$stage"
     # The names are ours and hold no blanks: splitting is wanted.
     # shellcheck disable=SC2046
     set -- $(live_names)

@@ -85,12 +85,13 @@ find_managed() {
     done
 }
 
-# manage_bases - the same of a change, whose directory is $stage.
+# manage_bases STAGE - the same of a change, whose directory that is.
 manage_bases() {
+    bases=$1/bases
     set --
     while read -r _ name; do
         set -- "$@" "$name"
-    done <"$stage/bases"
+    done <"$bases"
     find_managed "$@"
 }
 

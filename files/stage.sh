@@ -139,7 +139,7 @@ copy_saved() {
 
 # refuse_if_moved - the live files must be the ones that the review saw.
 refuse_if_moved() {
-    manage_bases
+    manage_bases "$stage"
     live_digests >"$stage/live"
     live=' ' moved=''
     while read -r sum name; do
