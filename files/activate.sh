@@ -276,8 +276,10 @@ if [ "$seconds" != 0 ]; then
     # By exec, as a shell keeps what a redirection only covers: the connection would stay open with it.
     (exec </dev/null >/dev/null 2>&1 && watch) &
 fi
+filter=$(value_in main.cf content_filter)
 stopped_at=$(apply) || undo "activation failed at: $stopped_at"
 write_manifest || undo 'activation failed at: its record could not be written'
+look_anew "$filter"
 # Also of a change before, which was interrupted.
 set -- "$PRIVATE"/crossing.*
 [ ! -e "$1" ] || rm -rf "$@"
@@ -293,6 +295,15 @@ count=$(queued_for moved) || count=unknown
     printf '%s queued recipients wait since before their domains were moved: they go to the new next hop when they are tried again\n' "$count"
 ask_hops <"$stage/hop"
 ask_needed <"$stage/needed"
+# A master that cannot listen where a new service is to, or read master.cf, ends a moment after it was told.
+case " $changed " in
+    *' master.cf '*)
+        [ "$service" = none ] || [ "$service" = stop ] || is_disabled || {
+            sleep 1
+            master_runs || undo 'Postfix ended when it read master.cf (the mail log has its reason)'
+        }
+        ;;
+esac
 before="generation $generation is what was live before"
 [ -f "$generations/$generation/main.cf" ] || before='nothing was live before'
 printf 'activated: %s; %s\n' "$action" "$before"

@@ -146,7 +146,7 @@ try_smtpd() {
     cp "$stage/master.cf" "$stage/try/"
     set --
     for name in $managed; do
-        set -- "$@" -e "s|$PWD/$name|$PWD/$stage/$name|g"
+        set -- "$@" -e "s|$PWD/$name\([^A-Za-z0-9._-]\)|$PWD/$stage/$name\1|g" -e "s|$PWD/$name\$|$PWD/$stage/$name|"
     done
     sed "$@" "$stage/main.cf" | awk '/^[^ \t#]/ { is_out = /^authorized_submit_users[ \t]*=/ } !is_out' >"$stage/try/main.cf"
     find_compiled_postfix

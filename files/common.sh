@@ -24,10 +24,11 @@ export PATH LC_ALL
 # shellcheck disable=SC2034
 {
     BASIC='aliases main.cf mynetworks relaydomains transport'
-    FILES='aliases bodychecks clientaccess headerchecks heloaccess main.cf master.cf mimechecks mynetworks passwords \
-postscreenaccess recipientaccess relaydomains relayrecipients senderaccess tls.pem tlspolicy transport verifydomains'
-    TABLES='aliases heloaccess passwords recipientaccess relaydomains relayrecipients senderaccess tlspolicy transport \
-verifydomains'
+    FILES='aliases bodychecks clientaccess headerchecks heloaccess main.cf master.cf mimechecks mynetworks passwords'
+    FILES="$FILES postscreenaccess recipientaccess relaydomains relayrecipients senderaccess tls.pem tlspolicy"
+    FILES="$FILES transport verifydomains"
+    TABLES='aliases heloaccess passwords recipientaccess relaydomains relayrecipients senderaccess tlspolicy'
+    TABLES="$TABLES transport verifydomains"
     SECRETS='passwords tls.pem'
     SHARED='master.cf'
 }

@@ -28,6 +28,8 @@
 
 directory=$1 action=$2
 tab='	'
+newline='
+'
 ROUTING='transport_maps relayhost mydestination myhostname mydomain'
 # How the first line of a message is read, in all versions: the id with the mark of its queue, the size, when it came, in
 # local time and without a year, and the sender. Sets id, mark and message, which is all of it but the mark.
@@ -275,7 +277,12 @@ delete() {
         is_first_line() {
             read_first_line()
             if (mark ~ /!/ && id in ids) print (message in was ? "same" : "other"), id
-        }')
+        }
+        /^-- [0-9]/ || /^Mail queue is empty/ { print "whole" }')
+    case $newline$found$newline in
+        *"${newline}whole$newline"*) ;;
+        *) say '0 the queue could not be read again: what was chosen is on hold now, and nothing is deleted' && return ;;
+    esac
     others=$(say "$found" | sed -n 's/^other //p')
     [ -z "$others" ] || say "$others" | by_id -H hold >/dev/null
     say "$found" | sed -n 's/^same //p' | by_id -d hold

@@ -154,6 +154,12 @@ serve() {
     [ "$action" = stop ] || wait_for yes
 }
 
+# look_anew FILTER - where mail was taken for a content filter that main.cf does not name any more, have Postfix look at all
+# that is queued anew: the filter stands in each message, and nothing takes mail there now. FILTER is as value_in has it.
+look_anew() {
+    [ -z "$1" ] || [ "$1" = "$(value_in main.cf content_filter)" ] || postsuper -c "$PWD" -r ALL >/dev/null 2>&1 || :
+}
+
 # saved_generations - print the numbers of the saved generations.
 saved_generations() {
     for path in "$generations"/*; do
@@ -281,14 +287,17 @@ restore() {
     [ -d "$saved" ] || return 1
     [ -d "$PRIVATE/restore" ] || mkdir "$PRIVATE/restore" || return 1
     changed=$(sed -n 's/^changes //p' "$PRIVATE/journal") || return 1
+    filter=$(value_in main.cf content_filter)
     put_missing_back || return 1
     # Where there is no room for that, tables that cannot be read for a moment are the lesser evil.
     cross_back || :
-    if [ -n "$(journal_value late)" ]; then
+    # Tables that are read from elsewhere are put back while nobody opens those in place.
+    if [ -n "$(journal_value late)" ] || ls -d "$PRIVATE"/crossing.* >/dev/null 2>&1; then
         put_routes_back && put_acceptance_back || return 1
     else
         put_acceptance_back && put_routes_back || return 1
     fi
+    look_anew "$filter"
     for name in $changed; do
         [ -f "$saved/$name" ] || rm -f "$name" || return 1
     done

@@ -10,8 +10,9 @@ _KEY = "/etc/ssl/private/ssl-cert-snakeoil.key"
 _NOBODY = "203.0.113.0/24"
 
 
-def every_key(domains: Iterable[str], recipients: Iterable[str]) -> dict[str, Any]:
-    """Return the keys besides those of the guide's proxy, for relay domains that have these recipients.
+def every_key(domains: Iterable[str], recipients: Iterable[str], verified: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the keys besides those of the guide's proxy, for relay domains that have these recipients; of those
+    verified the next hop decides.
 
     No credentials, as the hosts have no SASL, and no content filter, as none runs there; the milter is one that is
     away.
@@ -19,7 +20,7 @@ def every_key(domains: Iterable[str], recipients: Iterable[str]) -> dict[str, An
     names = list(domains)
     known = ["postmaster", *recipients]
     return {
-        "relay_recipients": dict.fromkeys(names, known),
+        "relay_recipients": {**dict.fromkeys(names, known), **dict.fromkeys(verified, "verify")},
         "routes": {
             "exceptions": {f"{known[-1]}@{names[0]}": "smtp:[10.1.0.2]:2525"},
             "default": "[10.1.0.2]",
@@ -57,6 +58,6 @@ def every_key(domains: Iterable[str], recipients: Iterable[str]) -> dict[str, An
             ],
             "body": [{"pattern": "/EICAR-STANDARD/", "action": "HOLD", "match": ["x EICAR-STANDARD x"]}],
         },
-        "postscreen": {"greet_wait": "1s", "deny": [_NOBODY]},
+        "postscreen": {"greet_wait": "1s", "deny": [_NOBODY], "trusted_port": 2626},
         "filters": {"milters": [{"address": "inet:127.0.0.1:8891", "when_away": "accept"}]},
     }

@@ -40,6 +40,7 @@ def document(review: Review) -> dict[str, Any]:
                         "note": change.note,
                         "text": str(change),
                     }
+                    | ({"file": change.file} if change.file else {})
                     for change in block.changes
                 ],
             }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -80,17 +80,26 @@ def certificate_in(text: str) -> Certificate:
         raise ValueError('holds no certificate in PEM ("-----BEGIN CERTIFICATE-----")')
     from cryptography.x509 import load_pem_x509_certificates
 
-    try:
-        return _told(load_pem_x509_certificates(blocks.encode())[0])
-    except (ValueError, TypeError):
-        raise ValueError("holds a certificate that cannot be read") from None
+    return _read(lambda: _told(load_pem_x509_certificates(blocks.encode())[0]))
 
 
 def certificate_of(der: bytes) -> Certificate:
     """Return a certificate in DER, or raise ValueError."""
     from cryptography.x509 import load_der_x509_certificate
 
-    return _told(load_der_x509_certificate(der))
+    return _read(lambda: _told(load_der_x509_certificate(der)))
+
+
+def _read(told: Callable[[], Certificate]) -> Certificate:
+    """Return a certificate, or raise ValueError for one of a kind that is not known here, too."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    odd = (UnsupportedAlgorithm, x509.InvalidVersion, x509.UnsupportedGeneralNameType, x509.DuplicateExtension)
+    try:
+        return told()
+    except (ValueError, TypeError, *odd):
+        raise ValueError("holds a certificate that cannot be read") from None
 
 
 @lru_cache(maxsize=1024)

@@ -223,7 +223,7 @@ def _changes_by_domain(before: Entries, after: Entries, cause: Cause, file: str)
     for domain, locals_ in differs.items():
         old, new = (count.get(domain) for count in counts)
         added = [local for local in locals_ if f"{local}@{domain}" in after]
-        removed = [local for local in locals_ if local not in set(added)]
+        removed = [local for local in locals_ if f"{local}@{domain}" not in after]
         which = "; ".join(f"{sign} {_some(names)}" for sign, names in (("+", added), ("-", removed)) if names)
         is_whole = None in (old, new)
         yield Change("entry", domain, old, new if is_whole else f"{new} ({which})", cause, file=file)

@@ -151,8 +151,8 @@ class Checks(Feature):
                     yield Problem(f"checks[{name!r}][{index}]['action']", repr(check.action), reason)
 
     def own_parameters(self) -> Sequence[str]:
-        """Return the parameters that name the tables."""
-        return tuple(parameter for _, _, parameter in TABLES)
+        """Return the parameters that name the tables which are there."""
+        return tuple(parameter for _, _, parameter in self._declared())
 
     def parameters(self, desired: DesiredState, place: Place) -> Mapping[str, str]:
         """Return those of the tables that are there."""

@@ -50,7 +50,8 @@ def parameters_told(main_cf: str, parameters: Entries) -> Entries:
 
 def is_of_drained(code: int, text: str) -> bool:
     """Whether a greeting is that of a drained host."""
-    return code == CODE and text.startswith(_SAID[0]) and text.endswith(_SAID[1])
+    # Behind the first line of postscreen where that greets before smtpd does.
+    return code == CODE and _SAID[0] in text and text.endswith(_SAID[1])
 
 
 def told(reason: str, record: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from mailproxy.feature import Feature, Needed, Place
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.master_cf import Service, taken
 from mailproxy.names import domain_name, single_line
+from mailproxy.networks import address_and_port
 from mailproxy.next_hops import Destination, destination, next_hop
 from mailproxy.problem import Problem, refuse_unless, shown
 from mailproxy.restrictions import RELAY
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
 # The service that takes mail to an after-queue filter, as FILTER_README has it.
 TRANSPORT = "filter"
+# How that goes on where limits keeps next hops short.
+_UNBRIDLED = {"filter_destination_rate_delay": "0s", "filter_destination_concurrency_limit": "10"}
 _INET = re.compile(r"inet:(\[[0-9A-Fa-f:.]+\]|[^\s:\[\],{}]+):([0-9]{1,5})")
 _UNIX = re.compile(r"unix:[^\s,{}]+")
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})")
 _MILTER_EXAMPLES = 'expected "inet:127.0.0.1:8891", "inet:[::1]:8891" or "unix:opendkim/opendkim.sock"'
 _CHOICE = (
     'when_away is missing; expected "tempfail", so that mail is deferred while the milter does not answer, or '
@@ -64,14 +66,8 @@ def _filter(value: str) -> str:
 def _return(value: str) -> str:
     """Return where a filter gives mail back, as master.cf names a service, or refuse it."""
     text = single_line(value)
-    found = _ADDRESS.fullmatch(text)
-    refuse_unless(found is not None, 'expected an address and a port such as "127.0.0.1:10025", as it is open to one')
-    assert found is not None
-    try:
-        ipaddress.ip_address(found[1].strip("[]"))
-    except ValueError as error:
-        raise ValueError(f'expected an address and a port such as "127.0.0.1:10025": {error}') from None
-    refuse_unless(_is_port(found[2]) and found[2] != "25", "expected a port that nothing else listens on")
+    port = address_and_port(text, 'expected an address and a port such as "127.0.0.1:10025", as it is open to one')
+    refuse_unless(port != 25, "expected a port that nothing else listens on")
     return text
 
 
@@ -163,6 +159,12 @@ class Filters(Feature):
         if self.before_queue and self.before_queue.address.startswith("lmtp:"):
             reason = "smtpd talks SMTP to a filter before the queue; expected smtp:"
             yield Problem("filters['before_queue']['address']", shown(self.before_queue.address), reason)
+        trusted = (desired.postscreen.trusted_port or "").rpartition(":")[2]
+        for name in ("after_queue", "before_queue"):
+            one: ContentFilter | None = getattr(self, name)
+            if one is not None and one.return_to.rpartition(":")[2] == trusted:
+                reason = "has the port of postscreen['trusted_port']; expected another one"
+                yield Problem(f"filters[{name!r}]['return_to']", shown(one.return_to), reason)
         if self.local_mail and not self.milters:
             yield Problem("filters['local_mail']", "True", "there is no milter that local mail would pass")
 
@@ -179,8 +181,9 @@ class Filters(Feature):
         return ""
 
     def own_parameters(self) -> Sequence[str]:
-        """Return all that it may set."""
-        return "smtpd_milters", "non_smtpd_milters", "milter_default_action", "content_filter"
+        """Return what its fields that are declared may set."""
+        milters = ("smtpd_milters", "non_smtpd_milters", "milter_default_action") if self.milters else ()
+        return (*milters, *(["content_filter", *_UNBRIDLED] if self.after_queue else []))
 
     def parameters(self, desired: DesiredState, place: Place) -> Mapping[str, str]:
         """Return the milters, and the filter behind the queue."""
@@ -198,6 +201,10 @@ class Filters(Feature):
         if self.after_queue:
             hop = self.after_queue.address.partition(":")[2]
             found["content_filter"] = f"{TRANSPORT}:{hop}"
+            # It is one destination: what limits each next hop would limit all mail.
+            limits = desired.limits
+            if limits.destination_rate_delay or limits.destination_concurrency:
+                found.update(_UNBRIDLED)
         return found
 
     @property

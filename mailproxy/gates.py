@@ -18,7 +18,7 @@ GateName = Literal["removals", "queued", "networks", "restart", "unreachable", "
 # What each gate stops; the names are those of --data approve=.
 GATES: dict[GateName, str] = {
     "removals": "relay domains are removed or rerouted, more than 30 % of a host's or more than 10 at once",
-    "queued": "a domain is removed for which the queue holds mail",
+    "queued": "a domain is removed, or moved, for which the queue holds mail",
     "networks": "more addresses are trusted than before",
     "restart": "Postfix stops answering for a moment",
     "unreachable": "hosts are left behind that could not be reached or read",
@@ -100,6 +100,8 @@ def _gates(difference: Difference, action: str, observed: ObservedState) -> Iter
     moved = [domain for domain in affected if domain not in removed and (observed.queued or {}).get(domain)]
     if moved:
         yield Gate("queued", f"mail is queued for {_named(moved)}, which {_is_are(moved)} moved to another next hop")
+    elif rerouted and observed.queued is None:
+        yield Gate("queued", "the queue cannot be read, and domains are moved to another next hop")
     wider = _wider(difference.live.networks, difference.wanted.networks)
     if wider:
         yield Gate("networks", f"{_named([str(network) for network in wider])} {_is_are(wider)} trusted from now on")

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -81,11 +81,13 @@ def why_stale(index: Index, observed: ObservedState) -> str:
     return ""
 
 
-def queries_of(table_type: str, table: str, before: Entries, after: Entries) -> Iterator[Query]:
-    """Yield questions to a table: every key that comes, changes or goes, and one that may have stayed."""
+@lru_cache(maxsize=256)
+def queries_of(table_type: str, table: str, before: Entries, after: Entries) -> tuple[Query, ...]:
+    """Return questions to a table: every key that comes, changes or goes, and one that may have stayed; all hosts with
+    the same change share them."""
     differs = differing(before, after)
-    for key in [*(key for key in differs if key in after), *itertools.islice(after, 1)]:
-        yield Query(table_type, table, key, after[key])
-    for key in differs:
-        if key not in after:
-            yield Query(table_type, table, key, None)
+    come = [*(key for key in differs if key in after), *itertools.islice(after, 1)]
+    return (
+        *(Query(table_type, table, key, after[key]) for key in come),
+        *(Query(table_type, table, key, None) for key in differs if key not in after),
+    )

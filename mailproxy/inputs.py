@@ -1,5 +1,6 @@
 """What the programs of files/ read on their standard input, a line for each record; their manual pages have them."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 from mailproxy.check import local_targets
@@ -101,7 +102,7 @@ def _records(plan: Plan, record: Mapping[str, str], whole: bool) -> Iterator[str
     yield from (f"swap {staged} {live}" for staged, live in plan.late_swaps)
     yield from (f"drop {name}" for name in plan.drops)
     yield from (f"release {name}" for name in plan.releases)
-    yield from _questions(plan.queries, plan.probes.hops, plan.probes.needed)
+    yield from _questions(itertools.chain.from_iterable(plan.queries), plan.probes.hops, plan.probes.needed)
     yield "end"
 
 

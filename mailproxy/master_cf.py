@@ -19,6 +19,7 @@ REPLACED = "#mailproxy# "
 _FIRST = f"{BEGIN} (declare changes in group_data: what is edited down to the end is put back)"
 # Names of services(5) for the port of SMTP (master(5), "service name").
 _SMTP = {"smtp", "25"}
+_LOCAL = {"localhost": "127.0.0.1"}
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,21 @@ def merged(present: Sequence[Service], ours: Iterable[Service]) -> tuple[Service
     return tuple({**by_key, **{service.key: service for service in ours}}.values())
 
 
-def taken(present: Sequence[Service], ours: Iterable[Service]) -> list[str]:
-    """Return the names of services that others have, and have otherwise."""
+def taken(present: Sequence[Service], wanted: Iterable[Service]) -> list[str]:
+    """Return the names of services that others have, and have otherwise, or that listen where one of ours is to."""
+    ours = list(wanted)
     by_key = {service.key: service for service in present}
-    return [one.name for one in ours if by_key.get(one.key, one) != one]
+    named = [one for one in ours if by_key.get(one.key, one) != one]
+    listening = {there.name for one in ours for there in present if one.key != there.key and _meet(one, there)}
+    return [*(one.name for one in named), *sorted(listening)]
+
+
+def _meet(one: Service, other: Service) -> bool:
+    """Whether two services listen on one port of one address, as far as their names tell: the master ends of it."""
+    if not one.port or one.port != other.port:
+        return False
+    addresses = {_LOCAL.get(host := service.name.rpartition(":")[0], host) for service in (one, other)}
+    return "" in addresses or len(addresses) == 1
 
 
 def edited(text: str, wanted: Sequence[Service]) -> str:

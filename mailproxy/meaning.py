@@ -13,6 +13,7 @@ from mailproxy.model import Entries
 from mailproxy.names import parents
 from mailproxy.networks import network
 from mailproxy.observed import Foreign
+from mailproxy.relay_recipients import GO_ON
 from mailproxy.render import MARK
 from mailproxy.restrictions import REFUSING, RELAY_RULES
 from mailproxy.syntax import (
@@ -130,7 +131,7 @@ def _entries(name: str, text: str) -> Entries:
     if name in SECRETS:
         return NOTHING
     if MANAGED[name].is_bare:
-        return _lines("\n".join(table_keys(text)))
+        return _lines("\n".join(key for key, value in table_entries(text).items() if value != GO_ON))
     if MANAGED[name].is_list:
         return _entries_listed(text)
     if name == "master.cf":

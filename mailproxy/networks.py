@@ -45,6 +45,19 @@ def strict_network(text: str, effect: str) -> tuple[Network, str]:
     return parsed, address
 
 
+def address_and_port(text: str, expected: str) -> int:
+    """Return the port of "ADDRESS:PORT", an IPv6 address in brackets, or refuse the text: expected says with what."""
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})", text)
+    refuse_unless(found is not None, expected)
+    assert found is not None
+    try:
+        ipaddress.ip_address(found[1].strip("[]"))
+    except ValueError as error:
+        raise ValueError(f"{expected}: {error}") from None
+    refuse_unless(0 < int(found[2]) < 65536, expected)
+    return int(found[2])
+
+
 @lru_cache(maxsize=1024)
 def problems_of_networks(networks: tuple[str, ...]) -> tuple[Problem, ...]:
     """Return what is wrong between networks that are right by themselves."""

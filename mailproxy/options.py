@@ -39,7 +39,9 @@ def options(given: Mapping[str, Any]) -> Options:
     approved = words(given.get("approve"))
     unknown = [name for name in approved if name not in (*GATES, *FURTHER_GATES)]
     if unknown:
-        problems.append(f"approve={','.join(unknown)}: no such gate; expected some of {', '.join(GATES)}")
+        problems.append(
+            f"approve={','.join(unknown)}: no such gate; expected some of {', '.join((*GATES, *FURTHER_GATES))}"
+        )
     files = [Path(name) for name in words(given.get("review"))]
     for file in files:
         if file.suffix not in FORMATS:

@@ -67,7 +67,8 @@ class Plan:
     drops: tuple[str, ...] = ()
     # Shared files that have nothing of ours any more: they stay, and are not managed.
     releases: tuple[str, ...] = ()
-    queries: tuple[Query, ...] = field(default=(), repr=False)
+    # By table.
+    queries: tuple[tuple[Query, ...], ...] = field(default=(), repr=False)
     # What the tables that are tried in their order are asked for before the swap.
     examples: tuple[Example, ...] = field(default=(), repr=False)
     changes: tuple[tuple[Change, ...], ...] = field(default=(), repr=False)
@@ -252,7 +253,7 @@ def _examples(desired: DesiredState, changed: Collection[str]) -> Iterator[Examp
         yield from (example for example in feature.examples() if example.file in changed)
 
 
-def _queries(desired: DesiredState, table_type: str, observed: ObservedState) -> Iterator[Query]:
+def _queries(desired: DesiredState, table_type: str, observed: ObservedState) -> Iterator[tuple[Query, ...]]:
     """Yield questions to each table."""
     for table, entries in tables(desired).items():
         if table in SECRETS:
@@ -260,4 +261,4 @@ def _queries(desired: DesiredState, table_type: str, observed: ObservedState) ->
             continue
         is_known = table in observed.texts and table != "aliases"
         before = table_entries(observed.texts[table]) if is_known else entries
-        yield from queries_of(table_type, table, before, entries)
+        yield queries_of(table_type, table, before, entries)

@@ -6,15 +6,19 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from mailproxy.access import client_network
 from mailproxy.entries import Entries
 from mailproxy.feature import Feature, Needed, Place
 from mailproxy.host_postfix import HostPostfix
+from mailproxy.mappings import mapping
 from mailproxy.master_cf import Service, taken
-from mailproxy.names import domain_name, named_twice, single_line
+from mailproxy.names import domain_name, single_line
+from mailproxy.networks import address_and_port
 from mailproxy.problem import Problem, refuse_unless, shown
 
 if TYPE_CHECKING:
@@ -26,9 +30,10 @@ _NUMBER = r"[0-9]{1,3}"
 _RANGE = rf"{_NUMBER}(\.\.{_NUMBER})?"
 _PART = rf"({_NUMBER}|\[{_RANGE}(;{_RANGE})*\])"
 _ANSWERS = re.compile(rf"{_PART}(\.{_PART}){{3}}")
-_PORT = re.compile(r"(?:(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?([0-9]+)")
 _PASS = ("smtpd", "pass")
 _SCREEN = "postscreen"
+_TRUSTED_ALONE = "smtpd_client_restrictions=permit_mynetworks,reject"
+_CACHE = "postscreen_cache_map"
 
 # Names of today, each with the one from before Postfix 3.6.
 _DENYLIST_ACTION = ("postscreen_denylist_action", "postscreen_blacklist_action")
@@ -53,29 +58,15 @@ def _weight(value: int) -> str:
     return str(value)
 
 
-def _distinct(value: Any) -> Any:
-    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
-        for given, first in named_twice(value).items():
-            raise ValueError(f"names one twice, as {first!r} and as {given!r}; expected it once")
-    return value
-
-
-def _client(value: str) -> str:
-    """Return a network as cidr_table(5) has it, or refuse it."""
-    try:
-        return str(ipaddress.ip_network(single_line(value)))
-    except ValueError as error:
-        raise ValueError(f"expected a network such as 198.51.100.0/24: {error}") from None
-
-
 def _listener(value: Any) -> Any:
     """Return a port, or an address and a port, as master.cf names a service that listens there."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    found = _PORT.fullmatch(value) if isinstance(value, str) else None
-    if not found or not 0 < int(found[1]) < 65536:
-        raise ValueError('expected a port such as 2525, or an address and a port such as "10.1.0.1:2525"')
-    refuse_unless(int(found[1]) != 25, "is the port that postscreen listens on; expected another one")
+    expected = 'expected a port such as 2525, or an address and a port such as "10.1.0.1:2525"'
+    refuse_unless(isinstance(value, str) and bool(value.strip()), expected)
+    port = int(value) if value.isascii() and value.isdigit() else address_and_port(value, expected)
+    refuse_unless(0 < port < 65536, expected)
+    refuse_unless(port != 25, "is the port that postscreen listens on; expected another one")
     return value
 
 
@@ -94,9 +85,8 @@ def _when_on(value: Postscreen) -> Postscreen:
 
 Site = Annotated[str, AfterValidator(_site)]
 Weight = Annotated[int, Field(strict=True), AfterValidator(_weight)]
-_SITES = Annotated[dict[Site, Weight], BeforeValidator(_distinct), AfterValidator(Entries)]
-Sites = Annotated[Entries, GetPydanticSchema(lambda _source, handler: handler(_SITES))]
-Client = Annotated[str, AfterValidator(_client)]
+Sites = Annotated[Entries, mapping(Site, Weight)]
+Client = Annotated[str, AfterValidator(client_network)]
 Listener = Annotated[str, BeforeValidator(_listener)]
 Wait = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}[sm]$")]
 
@@ -150,14 +140,16 @@ class Postscreen(Feature):
         behind = _behind(present)
         if postfix.master_cf and not behind:
             return "its master.cf has no service smtpd on port 25 that postscreen could stand before"
-        if len({one.command for one in behind}) > 1:
-            return "its master.cf has several services on port 25 with different options; expected them alike"
-        found = taken(present, self._trusted(behind[0])) if behind else []
+        if len(behind) > 1:
+            # Each would be a postscreen of its own, and they share one cache, which one process alone may write.
+            return "its master.cf has several services on port 25; postscreen can stand before one"
+        found = taken(present, self._trusted(behind[0], postfix)) if behind else []
         return f"trusted_port: its master.cf has another service {found[0]} already" if found else ""
 
     def own_parameters(self) -> Sequence[str]:
         """Return all that it may set."""
         return (
+            _CACHE,
             "postscreen_access_list",
             "postscreen_greet_action",
             "postscreen_greet_wait",
@@ -177,6 +169,9 @@ class Postscreen(Feature):
             "postscreen_access_list": f"permit_mynetworks{listed}",
             "postscreen_greet_action": self.greet,
         }
+        if place.type == "lmdb":
+            # Postfix's default type is one that such a host need not have.
+            found[_CACHE] = "lmdb:$data_directory/postscreen_cache"
         if self.deny:
             found[_known(_DENYLIST_ACTION, lacking)] = "enforce"
         if self.greet_wait:
@@ -194,11 +189,19 @@ class Postscreen(Feature):
 
     def texts(self, desired: DesiredState, place: Place) -> Mapping[str, str]:
         """Return the clients that pass, or do not, untested: of networks in each other the smaller one counts."""
+        return {ACCESS: self._access} if self._access else {}
+
+    def asks(self, desired: DesiredState) -> Sequence[str]:
+        """Return that the networks need not be sent back."""
+        return [f"want {ACCESS} {sha256(self._access.encode()).hexdigest()}"] if self._access else []
+
+    @property
+    def _access(self) -> str:
         if not self.allow and not self.deny:
-            return {}
+            return ""
         listed = {**dict.fromkeys(self.allow, "permit"), **dict.fromkeys(self.deny, "reject")}
         lines = (f"{client} {listed[client]}\n" for client in sorted(listed, key=_smallest_first))
-        return {ACCESS: "".join(["# Managed by mailproxy.\n", *lines])}
+        return "".join(["# Managed by mailproxy.\n", *lines])
 
     @property
     def edits_master_cf(self) -> bool:
@@ -225,12 +228,13 @@ class Postscreen(Feature):
         ]
         there = {one.key for one in present}
         added = [one for one in helping if one.key not in there]
-        return (*screens, *added, *self._trusted(first))
+        return (*screens, *added, *self._trusted(first, place.postfix))
 
-    def _trusted(self, screened: Service) -> Iterator[Service]:
+    def _trusted(self, screened: Service, postfix: HostPostfix) -> Iterator[Service]:
         if self.trusted_port:
             inside = replace(screened, name=self.trusted_port, type="inet", private="n")
-            yield inside.with_options(["smtpd_client_restrictions=permit_mynetworks,reject"])
+            # Out of service it refuses everybody, as main.cf says.
+            yield inside if postfix.drained else inside.with_options([_TRUSTED_ALONE])
 
     def needed(self, desired: DesiredState) -> Sequence[Needed]:
         """Return the zones that are asked, each once."""

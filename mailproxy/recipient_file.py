@@ -19,11 +19,19 @@ def with_files(declared: Any) -> tuple[Any, tuple[Placed, ...]]:
     problems: list[Placed] = []
     entries = dict(declared)
     for domain, value in declared.items():
-        if isinstance(value, str) and isinstance(domain, str) and value not in (ANY, VERIFY):
+        if isinstance(value, str) and isinstance(domain, str) and value not in (ANY, VERIFY) and _is_domain(domain):
             found, wrong = recipients_of_file(value, domain)
             entries[domain] = next(iter(found.values()), ANY)
             problems += wrong
     return entries, tuple(problems)
+
+
+def _is_domain(name: str) -> bool:
+    """Whether the addresses of a file can be of a domain; what else is wrong with a name is told of the name alone."""
+    try:
+        return bool(relay_domain(name))
+    except ValueError:
+        return False
 
 
 @cache

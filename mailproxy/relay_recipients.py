@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WrapValidator, mode
 from mailproxy.entries import Entries
 from mailproxy.feature import VALUE, Feature, Place
 from mailproxy.mappings import mapping, once_per_content
-from mailproxy.names import nearest_name, relay_domain, single_line
+from mailproxy.names import nearest_name, parents, relay_domain, single_line
 from mailproxy.problem import Problem, shown
 from mailproxy.restrictions import RECIPIENT
 
@@ -27,7 +27,7 @@ OTHERS = "*"
 POSTMASTER = "postmaster"
 LISTED, VERIFIED = "relayrecipients", "verifydomains"
 # What to do for them, as an access table says it.
-_ASK = "reject_unverified_recipient"
+_ASK, GO_ON = "reject_unverified_recipient", "DUNNO"
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 # But what postmap(1) would take for a comment.
 _LOCAL = re.compile(rf"(?!#){_ATOM}(\.{_ATOM})*")
@@ -163,6 +163,9 @@ def _tables(by_domain: Entries, relay_domains: Entries) -> dict[str, Entries]:
     of = {domain: by_domain.get(domain, by_domain.get(OTHERS, ANY)) for domain in relay_domains}
     lists = {domain: value for domain, value in of.items() if _is_list(value)}
     verified = {domain: _ASK for domain, value in of.items() if value == VERIFY}
+    # An entry holds for subdomains as well (parent_domain_matches_subdomains), but where they have one of their own.
+    others = (domain for domain in of if domain not in verified and not verified.keys().isdisjoint(parents(domain)))
+    verified |= dict.fromkeys(others, GO_ON)
     # Where there is a list at all, who is on none has to be let through by the domain.
     known = {f"@{domain}": "OK" for domain in of if domain not in lists} if lists else {}
     for domain, value in lists.items():
@@ -205,8 +208,9 @@ def _is_list(value: str) -> bool:
     return value.endswith("\n")
 
 
-def _lists(by_domain: Entries) -> list[str]:
-    return [domain for domain, value in by_domain.items() if _is_list(value) and domain != OTHERS]
+@lru_cache(maxsize=64)
+def _lists(by_domain: Entries) -> tuple[str, ...]:
+    return tuple(domain for domain, value in by_domain.items() if _is_list(value) and domain != OTHERS)
 
 
 @lru_cache(maxsize=4096)

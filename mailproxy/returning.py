@@ -70,7 +70,10 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         service=served_anew(action) if gone else action,
         late_swaps=late_swaps,
         drops=drops,
-        releases=tuple(name for name in managed if name not in shared or not is_marked(shared[name].text)),
+        releases=(
+            *(name for name in managed if name not in shared or not is_marked(shared[name].text)),
+            *_somebody_elses(saved),
+        ),
         queries=tuple(_queries(contents, saved, observed)),
         changes=tuple(tuple(_caused(change) for change in changes) for changes in found.changes),
         gates=gates(found, action.action, observed),
@@ -92,6 +95,13 @@ def returned(observed: ObservedState) -> Plan | Refusal:
         copies=copies,
         is_by_hand=saved.manifest is None,
     )
+
+
+def _somebody_elses(saved: Saved) -> list[str]:
+    """Return the files of a generation of ours that were not ours then: they are put back, and not managed."""
+    if saved.manifest is None:
+        return []
+    return sorted(name for name in saved.files if name not in saved.manifest.digests and name not in SHARED)
 
 
 def _content(name: str, saved: Saved) -> Content:
@@ -143,7 +153,7 @@ def _table_type_of(saved: Saved) -> str:
     return saved.manifest.loaded.get(TABLE_TYPE, "") if saved.manifest else ""
 
 
-def _queries(contents: Mapping[str, Content], saved: Saved, observed: ObservedState) -> Iterator[Query]:
+def _queries(contents: Mapping[str, Content], saved: Saved, observed: ObservedState) -> Iterator[tuple[Query, ...]]:
     """Yield questions to the tables of a managed generation; what others use is known to them alone."""
     if saved.manifest is None or not set(BASIC_FILES) <= set(contents):
         return
@@ -153,7 +163,7 @@ def _queries(contents: Mapping[str, Content], saved: Saved, observed: ObservedSt
             continue
         parse = alias_entries if table == "aliases" else table_entries
         entries = parse(contents[table].text)
-        yield from queries_of(table_type, table, parse(observed.texts.get(table, "")), entries)
+        yield queries_of(table_type, table, parse(observed.texts.get(table, "")), entries)
 
 
 def _warnings(saved: Saved, holding: Mapping[str, str], observed: ObservedState) -> Iterator[str]:

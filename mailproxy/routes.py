@@ -13,7 +13,7 @@ from mailproxy.feature import Feature, Place
 from mailproxy.names import folded, parents, relay_domain, single_line
 from mailproxy.next_hops import next_hop, smtp_destination
 from mailproxy.problem import Problem, refuse_unless, shown
-from mailproxy.relay_recipients import local_part
+from mailproxy.relay_recipients import VERIFY, local_part
 
 if TYPE_CHECKING:
     from mailproxy.model import DesiredState
@@ -125,6 +125,13 @@ class Routes(Feature):
             reason = "a password is sent by TLS alone, and nothing declares that TLS is used"
             remedy = 'expected main_cf = {"smtp_tls_security_level": "encrypt"}, or whatever is meant'
             yield Problem("routes['credentials']", "", f"{reason}; {remedy}")
+
+    def warnings(self, desired: DesiredState) -> Iterator[Problem]:
+        """Yield a fallback that answers for next hops which are asked for their recipients."""
+        asked = [name for name in desired.relay_domains if desired.relay_recipients.of(name) == VERIFY]
+        if self.fallback and asked:
+            reason = f'is asked for recipients, too, where {asked[0]} is to "{VERIFY}" them and its next hop is away'
+            yield Problem("routes['fallback']", shown(list(self.fallback)), f"{reason}: it has to know who has mail")
 
     def own_parameters(self) -> Sequence[str]:
         """Return the names of what is set for those of its keys that are declared."""

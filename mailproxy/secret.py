@@ -8,6 +8,8 @@ _WORD = re.compile(r"pass|secret|key_material|_pw", re.IGNORECASE)
 _ROUTES = re.compile("rout", re.IGNORECASE)
 _OPEN = re.compile(r"routes\['(?:exceptions|default|fallback)'\]")
 _NO_DESTINATION = re.compile(r"routes\['credentials'\]\[(?!'\[).*", re.DOTALL)
+# Keys whose entries are domains and addresses, which may have any name.
+_OF_MAIL = re.compile(r"(?:relay_domains|relay_recipients|access)\[")
 # A value that only names tables is none: what is secret stands in them.
 _TABLES = re.compile(r"((proxy:)?[a-z]+:/[^\s,]+([\s,]+|$))*")
 # A parameter of main.cf, or one that was commented out, with its continuation lines (postconf(5)).
@@ -31,7 +33,7 @@ def holds_secret(key: str, found: str = "") -> bool:
 
     Below routes that is all that is not named as one of its open keys, and what looks like an account in these.
     """
-    if names_secret(key):
+    if names_secret(key) and not _OF_MAIL.match(key):
         return True
     return bool(_ROUTES.match(key)) and (not _OPEN.match(key) or "@" in found)
 

@@ -41,6 +41,8 @@ POLICY = "tlspolicy"
 _PATH = re.compile(r"/[A-Za-z0-9._@+=/-]+")
 _CHAIN = "smtpd_tls_chain_files"
 _PAIR = ("smtpd_tls_cert_file", "smtpd_tls_key_file")
+# Certificates of other kinds, which a client may be shown instead.
+_OTHER_PAIRS = tuple(f"smtpd_tls_{kind}{part}_file" for kind in ("ec", "d") for part in ("cert", "key"))
 _DNS = "smtp_dns_support_level"
 _AUTHORITIES = "smtp_tls_CAfile"
 # Where main_cf may say instead whom to believe.
@@ -74,7 +76,7 @@ class Tls(Feature):
     key: File | None = None
     level: Literal["none", "may", "encrypt"] | None = None
     policy: Policies = Entries({})
-    default: Literal["none", "may", "encrypt", "dane", "dane-only", "verify", "secure"] = "may"
+    default: Literal["none", "may", "encrypt", "dane", "dane-only", "verify", "secure"] | None = None
     authorities: str | None = None
 
     def problems(self, desired: DesiredState) -> Iterator[Problem]:
@@ -88,14 +90,15 @@ class Tls(Feature):
             yield from self._problems_of_pair()
         hops = smtp_hops(desired.relay_domains)
         others = {*desired.routes.destinations(desired), desired.main_cf.get("relayhost", "")} - {""}
+        known = {*hops, *others}
         for key, value in self.policy.items():
-            reason = problem_of_key(key, {*hops, *others}, desired.relay_domains) or problem_of_address(key, value)
+            reason = problem_of_key(key, known, desired.relay_domains) or problem_of_address(key, value)
             if reason:
                 yield Problem(f"tls['policy'][{key!r}]", repr(value), reason)
         for hop in hops:
-            reason = problem_of_address(hop, self.default) if hop not in self.policy and self.default != "dane" else ""
+            reason = problem_of_address(hop, self._default) if hop not in self.policy and self.default != "dane" else ""
             if reason:
-                yield Problem("tls['default']", repr(self.default), f"{reason}; for {hop} in policy")
+                yield Problem("tls['default']", repr(self._default), f"{reason}; for {hop} in policy")
                 break
         needing = self._levels.intersection(BY_AUTHORITY)
         if needing and not self.authorities and desired.main_cf.keys().isdisjoint(_OTHER_AUTHORITIES):
@@ -110,7 +113,7 @@ class Tls(Feature):
             reason = "keeps out who sends without TLS; a server of the internet must not ask for it (RFC 3207, 4)"
             yield Problem("tls['level']", "'encrypt'", reason)
         for level in sorted(self._levels.intersection(BY_DNS)):
-            where = "default" if level == self.default else "policy"
+            where = "default" if level == self._default else "policy"
             reason = "holds only where a resolver of the host's own validates DNSSEC, which is not looked at"
             yield Problem(f"tls[{where!r}]", repr(level), reason)
         certificate = self._sent
@@ -127,7 +130,7 @@ class Tls(Feature):
     def own_parameters(self) -> Sequence[str]:
         """Return what is set; but the protocols, which main_cf may have otherwise."""
         inbound = ("smtpd_tls_security_level",) if self._level else ()
-        pair = (_CHAIN, *_PAIR) if self.certificate else ()
+        pair = (_CHAIN, *_PAIR, *_OTHER_PAIRS) if self.certificate else ()
         return (*inbound, *pair, *self._outbound(None))
 
     def asks(self, desired: DesiredState) -> Sequence[str]:
@@ -186,12 +189,16 @@ class Tls(Feature):
         return self._texts
 
     @property
+    def _default(self) -> str:
+        return self.default or "may"
+
+    @property
     def _level(self) -> str | None:
         return self.level or ("may" if self.certificate else None)
 
     @property
     def _levels(self) -> set[str]:
-        return {self.default, *map(level_of, self.policy.values())}
+        return {self._default, *map(level_of, self.policy.values())}
 
     @property
     def _texts(self) -> Mapping[str, str]:
@@ -221,7 +228,7 @@ class Tls(Feature):
 
     def _outbound(self, place: Place | None) -> dict[str, str]:
         """Return what is set for next hops; without a place only the names count."""
-        found: dict[str, str] = {"smtp_tls_security_level": self.default}
+        found: dict[str, str] = {"smtp_tls_security_level": self._default}
         if self.policy:
             found["smtp_tls_policy_maps"] = place.table(POLICY) if place else ""
         if self.authorities:

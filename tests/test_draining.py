@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mailproxy.answer import parsed
-from mailproxy.drained import PARAMETERS, reason_in
+from mailproxy.drained import PARAMETERS, is_of_drained, reason_in
 from mailproxy.judging import Reply, outcomes, verdict
 from mailproxy.ledger import row
 from mailproxy.observed import Manifest, ObservedState
@@ -138,6 +138,8 @@ def test_a_drained_host_is_to_answer_421_and_one_in_service_is_not() -> None:
     ours = Reply("greeting", 421, "4.3.2 <unknown[192.0.2.1]>: Client host rejected: Try again later")
     greets = Reply("greeting", 250, "mx1.example.com")
     gone = Reply("greeting", 0, "Connection refused")
+    screened = "mx1.example.com ESMTP Postfix 4.3.2 <unknown[192.0.2.1]>: Client host rejected: Try again later"
+    assert is_of_drained(421, screened)
     busy = Reply("greeting", 421, "4.7.0 Too many connections")
     assert [judged(reply, is_drained=True) for reply in (ours, busy, greets, gone)] == ["pass", "pass", "fail", "fail"]
     assert [judged(reply, is_drained=False) for reply in (ours, busy, greets)] == ["fail", "inconclusive", "pass"]

@@ -130,3 +130,23 @@ def test_the_services_are_the_same_once_they_are_there() -> None:
     there = rendered(state, host)["master.cf"].text
     assert rendered(state, dataclasses.replace(host, master_cf=there))["master.cf"].text == there
     assert rendered(desired(), dataclasses.replace(host, master_cf=there))["master.cf"].text == MASTER_CF
+
+
+AFTER_QUEUE = {"address": "smtp:[127.0.0.1]:10024", "return_to": "127.0.0.1:10025"}
+
+
+def test_limits_of_next_hops_are_none_of_the_filter() -> None:
+    state = desired(filters={"after_queue": AFTER_QUEUE}, limits={"destination_rate_delay": "1s"})
+    text = rendered(state, on("3.10"))["main.cf"].text
+    assert "filter_destination_rate_delay = 0s\n" in text
+    assert (
+        "filter_destination" not in rendered(desired(filters={"after_queue": AFTER_QUEUE}), on("3.10"))["main.cf"].text
+    )
+
+
+def test_a_port_that_is_taken_by_another_name_is_refused() -> None:
+    for name in ("10025", "localhost:10025"):
+        host = on("3.10", master_cf=f"{MASTER_CF}{name} inet n - y - - smtpd\n")
+        assert f"other services of these names already: {name}" in str(
+            refusal(desired(filters={"after_queue": AFTER_QUEUE}), host)
+        )

@@ -92,6 +92,7 @@ def test_of_items_that_match_the_first_decides() -> None:
 def test_a_queue_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:
     host = observed(desired(relay_domains=TEN), queued=None)
     assert "cannot be read" in closed(desired(relay_domains=without(TEN, 1)), host)["queued"]
+    assert "cannot be read" in closed(desired(relay_domains={**TEN, "d1.example": "smtp:[10.1.0.9]"}), host)["queued"]
     assert "queued" not in closed(desired(relay_domains={**TEN, "x.example": "smtp:[10.1.0.2]"}), host)
 
 

@@ -111,7 +111,7 @@ def test_what_it_sets_main_cf_cannot_set_as_well() -> None:
         (on("3.10", master_cf="#smtp inet n - y - - smtpd\n"), "has no service smtpd on port 25 that postscreen"),
         (
             on("3.10", master_cf=f"{MASTER_CF}10.1.0.1:25 inet n - y - - smtpd -o smtpd_tls_security_level=may\n"),
-            "its master.cf has several services on port 25 with different options; expected them alike",
+            "its master.cf has several services on port 25; postscreen can stand before one",
         ),
         (
             on("3.10", master_cf=f"{MASTER_CF}10.1.0.1:2525 inet n - y - - smtpd\n"),
@@ -294,3 +294,17 @@ def test_what_is_silent_is_a_warning_and_may_fail_a_host_where_mail_waits_for_it
         found = list(needed_outcomes(lines, needed, fails))
         assert [one.verdict for one in found] == verdicts
         assert [one.text for one in found] == texts
+
+
+def test_a_drained_host_refuses_whoever_is_trusted_too() -> None:
+    host = on("3.10")
+    state = desired(postscreen={"trusted_port": 2525})
+    assert "2525 " in rendered(state, host)["master.cf"].text
+    assert "permit_mynetworks,reject" in rendered(state, host)["master.cf"].text
+    drained = dataclasses.replace(host, drained="new disk")
+    assert "permit_mynetworks,reject" not in rendered(state, drained)["master.cf"].text
+
+
+def test_a_host_of_lmdb_has_its_cache_there() -> None:
+    text = rendered(desired(postscreen=True, database_type="lmdb"), on("3.10"))["main.cf"].text
+    assert "postscreen_cache_map = lmdb:$data_directory/postscreen_cache\n" in text

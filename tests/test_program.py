@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mailproxy import managed
 from mailproxy.program import (
     LACKING,
     LOADER,
@@ -66,3 +67,14 @@ def test_what_a_host_keeps_is_all_that_is_run_there_by_name() -> None:
     names = kept_files()["sums"].split()[1::2]
     # In the order in which a shell lists the directory.
     assert names == sorted(needed)
+
+
+def test_hosts_and_controller_know_the_same_files() -> None:
+    lists = ("BASIC", "FILES", "TABLES", "SECRETS", "SHARED")
+    printing = "\n".join(f'printf "%s|" "${name}"' for name in lists)
+    text = f"{(PROGRAMS / 'common.sh').read_text()}\n{printing}"
+    told = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True).stdout.split("|")
+    files = sorted(managed.FILES)
+    known = (managed.BASIC_FILES, managed.FILES, managed.TABLES, managed.SECRETS, managed.SHARED)
+    assert told[:-1] == [" ".join(sorted(names)) for names in known]
+    assert told[1].split(" ") == files

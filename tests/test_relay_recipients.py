@@ -195,3 +195,23 @@ def test_somebody_made_up_is_to_be_refused(
     found = list(outcomes(asked, [Reply("unknown", code, said, domain, MADE_UP)], "192.0.2.1", True))
     assert [one.verdict for one in found] == ([verdict] if verdict else [])
     assert expected in "".join(one.text for one in found)
+
+
+def test_a_subdomain_that_is_declared_otherwise_is_not_verified_with_its_parent() -> None:
+    domains = {"example.com": GUIDE["example.com"], "sub.example.com": GUIDE["example.com"]}
+    state = desired(relay_domains=domains, relay_recipients={"*": "verify", "sub.example.com": "any"})
+    host = observed(desired(relay_domains=domains))
+    table = rendered(state, postfix())["verifydomains"].text
+    assert table.splitlines()[1:] == ["example.com reject_unverified_recipient", "sub.example.com DUNNO"]
+    plan = planned(state, host)
+    assert isinstance(plan, Plan)
+    told = [str(change) for changes in plan.changes for change in changes if change.file]
+    assert told == ["+ verify recipients of example.com"]
+
+
+def test_a_key_that_can_be_no_domain_is_told_once_whatever_its_file_holds(tmp_path: Path) -> None:
+    (tmp_path / "all").write_text("a@example.com\nb@example.com\n")
+    found, problems = with_files({"*": str(tmp_path / "all")})
+    assert problems == ()
+    _, (problem,) = validated({**NAMES, "relay_recipients": found})
+    assert str(problem).startswith("relay_recipients['*'] = ")

@@ -109,7 +109,7 @@ def test_every_change_comes_of_the_way_back_and_a_hand_on_the_host_stays_one() -
 
 def test_live_tables_are_asked_for_what_came_back_and_for_what_went() -> None:
     plan = plan_of(live(desired(relay_domains=ADDED), saved(desired())))
-    asked = {(query.table, query.key, query.value) for query in plan.queries}
+    asked = {(query.table, query.key, query.value) for of_table in plan.queries for query in of_table}
     assert ("transport", "added.example", None) in asked
     assert ("transport", "example.com", "smtp:[10.1.0.2]") in asked
 
@@ -199,3 +199,19 @@ def test_a_generation_that_is_not_kept_is_refused_with_those_that_are(found: Sav
 def test_a_lock_on_the_host_is_told() -> None:
     host = live(desired(), saved(desired(relay_domains=ADDED)), lock=Lock("t", "alice@ci", age=10, busy=True))
     assert "locked by alice@ci, 0 min ago, and at work now" in plan_of(host).warnings
+
+
+def test_a_file_that_was_somebody_elses_then_is_so_again() -> None:
+    before = desired()
+    own = LiveFile("f" * 64, MODE, "0:0")
+    generation = saved(before)
+    generation = dataclasses.replace(
+        generation,
+        files={**generation.files, "clientaccess": own},
+        texts={**generation.texts, "clientaccess": "192.0.2.0/24 REJECT\n"},
+    )
+    host = live(desired(access={"clients": {"203.0.113.0/24": "reject"}}), generation)
+    plan = returned(host)
+    assert isinstance(plan, Plan)
+    assert "clientaccess" in plan.copies
+    assert plan.releases == ("clientaccess",)

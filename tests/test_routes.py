@@ -12,7 +12,7 @@ from mailproxy.as_json import as_json
 from mailproxy.as_markdown import as_markdown
 from mailproxy.as_text import text
 from mailproxy.changes import difference
-from mailproxy.check import validated
+from mailproxy.check import checked, validated
 from mailproxy.declaration import DeclarationError, declared
 from mailproxy.inputs import change
 from mailproxy.meaning import ROUTED
@@ -307,3 +307,11 @@ def test_a_mistake_is_told_with_the_line_of_its_entry(tmp_path: Path, monkeypatc
     with pytest.raises(DeclarationError) as raised:
         declared(fleet, list(fleet))
     assert "group_data/all.py:4: routes['exceptions']['*'] = '*': expected an address" in str(raised.value)
+
+
+def test_a_fallback_that_answers_for_a_next_hop_that_is_asked_is_warned_of() -> None:
+    declared = {"relay_domains": GUIDE, "myhostname": "mx1.example.com", "mydomain": "example.com"}
+    keys = {"routes": {"fallback": ["[10.1.0.8]"]}, "relay_recipients": {"example.net": "verify"}}
+    (warning,) = checked({**declared, **keys}).warnings
+    assert "is asked for recipients, too, where example.net is to" in str(warning)
+    assert checked({**declared, "routes": keys["routes"]}).warnings == ()

@@ -329,3 +329,8 @@ def test_another_certificate_than_expected_fails_a_host() -> None:
     assert isinstance(moved, Plan)
     assert (moved.service.action, moved.probes.starttls, moved.probes.certificate) == ("none", True, None)
     assert list(outcomes(Probes(starttls=True), [Reply("starttls", 220, "")], "192.0.2.1", True)) == []
+
+
+def test_a_default_alone_is_declared() -> None:
+    assert "smtp_tls_security_level = may" in rendered(desired(tls={"default": "may"}), postfix())["main.cf"].text
+    assert "smtp_tls" not in rendered(desired(), postfix())["main.cf"].text

@@ -78,7 +78,7 @@ SIDES = {
 
 def declared(side: str) -> dict[str, Any]:
     """Return what a side declares, with every key there is."""
-    return {"relay_domains": SIDES[side], **every_key(SIDES[side], ["user"])}
+    return {"relay_domains": SIDES[side], **every_key(SIDES[side], ["user"], ["example.net"])}
 
 
 @dataclass

@@ -128,6 +128,8 @@ def test_mail_passes_filters_and_what_becomes_of_it_when_they_are_away_is_as_dec
         with fleet.network(), pytest.raises(ConnectionRefusedError):
             smtplib.SMTP(host.address, 10025)
     assert "451, b'4.7.1 Service unavailable" in refusal(fleet, host)
+    # Taken while the filter is away, it is for a filter that nothing leads to any more when the key is gone.
+    host.run(["sendmail", "-f", "root", "user@example.com"], input="Subject: stranded\n\nhello\n")
     verified = filtering.call("mailproxy.verify")
     assert f"{MILTER} does not answer the host" in verified.review, verified.everything
     assert "inet:127.0.0.1:10024 does not answer the host" in verified.review
@@ -136,6 +138,7 @@ def test_mail_passes_filters_and_what_becomes_of_it_when_they_are_away_is_as_dec
     accepting = filtering.roll_out()
     assert f"warning: {MILTER} does not answer the host" in accepting.log
     assert (host.configuration / "master.cf").read_text() == before
+    assert arrived(fleet, "stranded", "user@example.com")
     message = through(fleet, host, "unseen")
     assert message["Authentication-Results"] is message["X-Filtered"] is None
 
