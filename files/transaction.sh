@@ -157,7 +157,10 @@ serve() {
 # look_anew FILTER - where mail was taken for a content filter that main.cf does not name any more, have Postfix look at all
 # that is queued anew: the filter stands in each message, and nothing takes mail there now. FILTER is as value_in has it.
 look_anew() {
-    [ -z "$1" ] || [ "$1" = "$(value_in main.cf content_filter)" ] || postsuper -c "$PWD" -r ALL >/dev/null 2>&1 || :
+    [ -z "$1" ] || [ "$1" = "$(value_in main.cf content_filter)" ] || {
+        # pickup(8) looks by itself once a minute.
+        postsuper -c "$PWD" -r ALL && postkick -c "$PWD" public pickup W
+    } >/dev/null 2>&1 || :
 }
 
 # saved_generations - print the numbers of the saved generations.
