@@ -155,15 +155,12 @@ class Access(Feature):
 
     def warnings(self, desired: DesiredState) -> Iterator[Problem]:
         """Yield entries without effect, and what keeps out those who have to get through."""
-        yield from self._warnings_of_clients(desired.mynetworks)
-        for address, found in self.recipients.items():
-            local, _, domain = address.rpartition("@")
-            if domain and not _is_taken(domain, desired):
-                reason = "is in no relay domain: mail for it is refused in any case"
-                yield _problem("recipients", address, self.recipients, reason)
-            elif local in _FOR_TROUBLE and found != ALLOWED:
-                reason = f"keeps out mail for {local}, whom every domain has to have (RFC 5321, 4.5.1; RFC 2142)"
-                yield _problem("recipients", address, self.recipients, reason)
+        yield from _warnings_of_clients(self.clients, desired.mynetworks)
+        # Of the names of each host only those that matter, so that hosts share what is found.
+        asked = _domains_of(self.recipients)
+        own = (name for name in own_names(desired) if not asked.isdisjoint((name, *parents(name))))
+        mine = None if any(name in desired.main_cf for name in _VIRTUAL) else frozenset(own)
+        yield from _warnings_of_recipients(self.recipients, desired.relay_domains, desired.relay_subdomains, mine)
 
     def own_parameters(self) -> Sequence[str]:
         """Return the list that everything stands in."""
@@ -186,18 +183,51 @@ class Access(Feature):
         """Return the networks."""
         return {"clientaccess": _narrowest_first(self.clients)} if self.clients else {}
 
-    def _warnings_of_clients(self, mynetworks: Sequence[str]) -> Iterator[Problem]:
-        trusted = [parsed_network(item) for item in mynetworks if not item.startswith("!")]
-        excluded = [parsed_network(item) for item in mynetworks if item.startswith("!")]
-        for item, found in self.clients.items():
-            network = parsed_network(item)
-            if not network.prefixlen and found == ALLOWED:
-                reason = "is every client: nobody is asked for HELO, sender and recipient"
-                yield _problem("clients", item, self.clients, reason)
-            elif not network.prefixlen and ALLOWED not in self.clients.values():
-                yield _problem("clients", item, self.clients, "is every client: mail of mynetworks alone is taken")
-            elif any(is_within(network, one) for one in trusted) and not any(map(network.overlaps, excluded)):
-                yield _problem("clients", item, self.clients, "is in mynetworks, which access does not ask for")
+
+@lru_cache(maxsize=64)
+def _warnings_of_clients(clients: Entries, mynetworks: tuple[str, ...]) -> tuple[Problem, ...]:
+    return tuple(_found_of_clients(clients, mynetworks))
+
+
+def _found_of_clients(clients: Entries, mynetworks: Sequence[str]) -> Iterator[Problem]:
+    trusted = [parsed_network(item) for item in mynetworks if not item.startswith("!")]
+    excluded = [parsed_network(item) for item in mynetworks if item.startswith("!")]
+    for item, found in clients.items():
+        network = parsed_network(item)
+        if not network.prefixlen and found == ALLOWED:
+            reason = "is every client: nobody is asked for HELO, sender and recipient"
+            yield _problem("clients", item, clients, reason)
+        elif not network.prefixlen and ALLOWED not in clients.values():
+            yield _problem("clients", item, clients, "is every client: mail of mynetworks alone is taken")
+        elif any(is_within(network, one) for one in trusted) and not any(map(network.overlaps, excluded)):
+            yield _problem("clients", item, clients, "is in mynetworks, which access does not ask for")
+
+
+@lru_cache(maxsize=64)
+def _domains_of(recipients: Entries) -> frozenset[str]:
+    return frozenset(address.rpartition("@")[2] for address in recipients)
+
+
+@lru_cache(maxsize=64)
+def _warnings_of_recipients(
+    recipients: Entries, relay_domains: Entries, with_subdomains: bool, mine: frozenset[str] | None
+) -> tuple[Problem, ...]:
+    """Return recipients of no domain, and such as have to get through; mine are names of the host itself, None where
+    that has others that are not known here."""
+    domains = frozenset((*relay_domains, *(mine or ())))
+    above_all = {parent for name in domains for parent in parents(name)}
+    found = []
+    for address, action in recipients.items():
+        local, _, domain = address.rpartition("@")
+        above = parents(domain) if with_subdomains else ()
+        is_taken = mine is None or domain in above_all or not domains.isdisjoint((domain, *above))
+        if domain and not is_taken:
+            reason = "is in no relay domain: mail for it is refused in any case"
+            found.append(_problem("recipients", address, recipients, reason))
+        elif local in _FOR_TROUBLE and action != ALLOWED:
+            reason = f"keeps out mail for {local}, whom every domain has to have (RFC 5321, 4.5.1; RFC 2142)"
+            found.append(_problem("recipients", address, recipients, reason))
+    return tuple(found)
 
 
 @lru_cache(maxsize=64)
@@ -213,17 +243,6 @@ def is_kept_out(address: str, entries: Entries) -> bool:
     local, _, domain = address.lower().rpartition("@")
     found = (entries[name] for name in (address, domain, *parents(domain), f"{local}@") if name in entries)
     return next(found, ALLOWED) != ALLOWED
-
-
-def _is_taken(domain: str, desired: DesiredState) -> bool:
-    """Whether mail for a domain, or for one below it, is taken, as far as that is known."""
-    if any(name in desired.main_cf for name in _VIRTUAL):
-        return True
-    mine = own_names(desired)
-    above = parents(domain) if desired.relay_subdomains else ()
-    if domain in mine or not desired.relay_domains.keys().isdisjoint((domain, *above)):
-        return True
-    return any(name.endswith(f".{domain}") for names in (mine, desired.relay_domains) for name in names)
 
 
 def _problem(name: str, key: str, entries: Entries, reason: str) -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, PlainValidator
@@ -88,18 +89,8 @@ class Tls(Feature):
             yield Problem(f"tls[{name!r}]", shown(given[name]), reason)
         if not wrong:
             yield from self._problems_of_pair()
-        hops = smtp_hops(desired.relay_domains)
-        others = {*desired.routes.destinations(desired), desired.main_cf.get("relayhost", "")} - {""}
-        known = {*hops, *others}
-        for key, value in self.policy.items():
-            reason = problem_of_key(key, known, desired.relay_domains) or problem_of_address(key, value)
-            if reason:
-                yield Problem(f"tls['policy'][{key!r}]", repr(value), reason)
-        for hop in hops:
-            reason = problem_of_address(hop, self._default) if hop not in self.policy and self.default != "dane" else ""
-            if reason:
-                yield Problem("tls['default']", repr(self._default), f"{reason}; for {hop} in policy")
-                break
+        others = frozenset({*desired.routes.destinations(desired), desired.main_cf.get("relayhost", "")}) - {""}
+        yield from _problems_of_policy(self.policy, self.default, desired.relay_domains, others)
         needing = self._levels.intersection(BY_AUTHORITY)
         if needing and not self.authorities and desired.main_cf.keys().isdisjoint(_OTHER_AUTHORITIES):
             example = "such as /etc/ssl/certs/ca-certificates.crt"
@@ -252,6 +243,24 @@ class Tls(Feature):
             yield Problem("tls['key']", path_of(self.key), reason)
         elif isinstance(self.certificate, LocalFile) and isinstance(self.key, LocalFile):
             yield from problems_of_files(self.certificate, self.key)
+
+
+@lru_cache(maxsize=64)
+def _problems_of_policy(
+    policies: Entries, default: str | None, relay_domains: Entries, others: frozenset[str]
+) -> tuple[Problem, ...]:
+    """Return policies for nobody, and such as cannot be met; others are destinations besides those of relay domains."""
+    hops = smtp_hops(relay_domains)
+    known = {*hops, *others}
+    found = []
+    for key, value in policies.items():
+        if reason := problem_of_key(key, known, relay_domains) or problem_of_address(key, value):
+            found.append(Problem(f"tls['policy'][{key!r}]", repr(value), reason))
+    for hop in hops if default in {*BY_AUTHORITY, *BY_DNS} - {"dane"} else ():
+        if hop not in policies and (reason := problem_of_address(hop, str(default))):
+            found.append(Problem("tls['default']", repr(default), f"{reason}; for {hop} in policy"))
+            break
+    return tuple(found)
 
 
 def _protocols(postfix: HostPostfix) -> str:
