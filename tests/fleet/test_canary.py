@@ -29,6 +29,7 @@ from tests.fleet.controller import (
     reply_to,
     tree,
     wait_for,
+    wait_until_idle,
 )
 
 HOSTS = 10
@@ -267,6 +268,8 @@ def test_a_host_that_drops_out_between_stage_and_activation_stops_the_later_wave
         process = controller.start("-y")
         wait_for(held, "/run/reached")
         wait_for(before.canary, "/etc/postfix/.mailproxy/stage.*/checked")
+        # It is to have said so.
+        wait_until_idle(before.canary)
         controller.fleet.power_off(before.canary)
         (held.root / "run/go").touch()
         review, log = process.communicate(timeout=120)
