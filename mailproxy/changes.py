@@ -1,7 +1,7 @@
 """What a plan changes in the language of domains, and whose doing each change is."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -20,6 +20,7 @@ from mailproxy.meaning import (
 )
 from mailproxy.model import Entries, differing
 from mailproxy.observed import Foreign, ObservedState
+from mailproxy.problem import some
 from mailproxy.render import Content
 from mailproxy.restrictions import RELAY_RULES
 from mailproxy.secret import is_secret
@@ -35,7 +36,6 @@ ORDER = "order, the first that differs"
 _UNKNOWN = "by hand, or declared: what was loaded is not known"
 # Stands for a value that nobody may see.
 SECRET = "<secret>"
-_NAMED = 3
 # The files that a subject is said in.
 _FILES_OF: Mapping[Subject, tuple[str, ...]] = {
     "domain": ("main.cf", "relaydomains", "transport", "relayrecipients"),
@@ -224,7 +224,7 @@ def _changes_by_domain(before: Entries, after: Entries, cause: Cause, file: str)
         old, new = (count.get(domain) for count in counts)
         added = [local for local in locals_ if f"{local}@{domain}" in after]
         removed = [local for local in locals_ if f"{local}@{domain}" not in after]
-        which = "; ".join(f"{sign} {_some(names)}" for sign, names in (("+", added), ("-", removed)) if names)
+        which = "; ".join(f"{sign} {some(names)}" for sign, names in (("+", added), ("-", removed)) if names)
         is_whole = None in (old, new)
         yield Change("entry", domain, old, new if is_whole else f"{new} ({which})", cause, file=file)
 
@@ -235,11 +235,6 @@ def _addresses_by_domain(entries: Entries) -> Mapping[str, str]:
     parts = (key.rpartition("@") for key in entries)
     counts = Counter(domain for local, _, domain in parts if local)
     return {domain: f"{count} address{'' if count == 1 else 'es'}" for domain, count in counts.items()}
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def _changes_of_secrets(

@@ -10,6 +10,7 @@ from mailproxy.changes import Difference
 from mailproxy.meaning import NOT_ACCEPTED, is_accepted
 from mailproxy.model import Entries, differing
 from mailproxy.observed import ObservedState
+from mailproxy.problem import some
 from mailproxy.syntax import main_cf_parameters
 
 Network = IPv4Network | IPv6Network
@@ -31,7 +32,6 @@ FURTHER_GATES: dict[GateName, str] = {
 }
 MOST_REMOVALS = 10
 MOST_REMOVALS_PERCENT = 30
-_NAMED = 3
 _RELAYING = ("relay_domains", "transport_maps", "mynetworks")
 _VIRTUAL = ("virtual_alias_domains", "virtual_mailbox_domains", "virtual_alias_maps")
 
@@ -94,17 +94,17 @@ def _gates(difference: Difference, action: str, observed: ObservedState) -> Iter
         yield Gate("removals", f"{' and '.join(parts)} of {total} relay domains; approval is needed above {limits}")
     waiting = [domain for domain in removed if (observed.queued or {}).get(domain)]
     if waiting:
-        yield Gate("queued", f"mail is queued for {_named(waiting)}, which {_is_are(waiting)} removed")
+        yield Gate("queued", f"mail is queued for {some(waiting)}, which {_is_are(waiting)} removed")
     elif removed and observed.queued is None:
-        yield Gate("queued", f"the queue cannot be read, and {_named(removed)} {_is_are(removed)} removed")
+        yield Gate("queued", f"the queue cannot be read, and {some(removed)} {_is_are(removed)} removed")
     moved = [domain for domain in affected if domain not in removed and (observed.queued or {}).get(domain)]
     if moved:
-        yield Gate("queued", f"mail is queued for {_named(moved)}, which {_is_are(moved)} moved to another next hop")
+        yield Gate("queued", f"mail is queued for {some(moved)}, which {_is_are(moved)} moved to another next hop")
     elif rerouted and observed.queued is None:
         yield Gate("queued", "the queue cannot be read, and domains are moved to another next hop")
     wider = _wider(difference.live.networks, difference.wanted.networks)
     if wider:
-        yield Gate("networks", f"{_named([str(network) for network in wider])} {_is_are(wider)} trusted from now on")
+        yield Gate("networks", f"{some([str(network) for network in wider])} {_is_are(wider)} trusted from now on")
     if action == "stop":
         yield Gate("restart", "this instance of Postfix is stopped, and answers nobody from then on")
     if action == "restart" and observed.has_usable_main_cf:
@@ -125,11 +125,6 @@ def _wider(live: Entries, wanted: Entries) -> tuple[Network, ...]:
 @lru_cache(maxsize=1024)
 def _accepted(domains: Entries) -> int:
     return sum(is_accepted(hop) for hop in domains.values())
-
-
-def _named(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_are(things: Sized) -> str:

@@ -1,10 +1,12 @@
 """A mistake in what is declared, in the words that everything which checks has in common."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailproxy.secret import holds_secret, shown_key
 
 _LONGEST = 80
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ def shown(value: object) -> str:
     if "PRIVATE KEY" in text:
         return "(not shown)"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many there are besides."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def refuse_unless(holds: bool, reason: str) -> None:

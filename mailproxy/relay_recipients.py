@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -13,7 +13,7 @@ from mailproxy.entries import Entries
 from mailproxy.feature import VALUE, Feature, Place
 from mailproxy.mappings import mapping, once_per_content
 from mailproxy.names import nearest_name, parents, relay_domain, single_line
-from mailproxy.problem import Problem, shown
+from mailproxy.problem import Problem, shown, some
 from mailproxy.restrictions import RECIPIENT
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 # But what postmap(1) would take for a comment.
 _LOCAL = re.compile(rf"(?!#){_ATOM}(\.{_ATOM})*")
 _LONGEST = 64
-_NAMED = 3
 # Asking a next hop (ADDRESS_VERIFICATION_README): an unknown recipient is refused for good, and without what the next
 # hop says of itself. While that is away others are put off, and those that it knew are taken for a week. Whom it did
 # not know it is asked for again soon: a new mailbox is not to wait for days. smtpd waits for up to 5 s for an answer.
@@ -125,7 +124,7 @@ class RelayRecipients(Feature):
         if lacking:
             where = f"{KEY}[{lacking[0]!r}]" if len(lacking) == 1 else KEY
             reason = f"without {POSTMASTER}, which has to be taken (RFC 5321, 4.5.1)"
-            yield Problem(where, f"the list{'s' if len(lacking) > 1 else ''} of {_some(lacking)}", reason)
+            yield Problem(where, f"the list{'s' if len(lacking) > 1 else ''} of {some(lacking)}", reason)
 
     def own_parameters(self) -> Sequence[str]:
         """Return what lists and questions need."""
@@ -155,7 +154,7 @@ def warning_of_any(recipients: RelayRecipients, relay_domains: Entries) -> str:
     domains = [domain for domain in relay_domains if recipients.of(domain) == ANY]
     reason = f'what their next hop refuses is returned, to forged senders too; declare addresses or "{VERIFY}"'
     takes = "takes" if len(domains) == 1 else "take"
-    return f"{_some(domains)} {takes} mail for anybody ({KEY}): {reason}" if domains else ""
+    return f"{some(domains)} {takes} mail for anybody ({KEY}): {reason}" if domains else ""
 
 
 @lru_cache(maxsize=64)
@@ -221,9 +220,3 @@ def _locals(lines: str) -> frozenset[str]:
 def _count(value: str) -> str:
     count = value.count("\n")
     return f"{count} address{'' if count == 1 else 'es'}" if count else f'"{value}"'
-
-
-def _some(domains: Iterable[str]) -> str:
-    names = list(domains)
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
