@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping
 
+from mailproxy.by_version import parameters_on
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.model import DesiredState
 from mailproxy.parameters import Parameter, nearest, newest, parameter
 from mailproxy.problem import Problem, shown
 from mailproxy.references import broken_reference, references
-from mailproxy.render import OWN_PARAMETERS, parameters_on
+from mailproxy.render import OWN_PARAMETERS
 from mailproxy.restrictions import (
     classes,
     problems_of_lists,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from mailproxy.by_version import left_out
 from mailproxy.changes import Difference
 from mailproxy.check import local_accounts
 from mailproxy.drained import told
@@ -9,7 +10,6 @@ from mailproxy.meaning import UNROUTED, lacks_relay_rule
 from mailproxy.model import DesiredState
 from mailproxy.observed import ObservedState
 from mailproxy.relay_recipients import warning_of_any
-from mailproxy.render import left_out
 from mailproxy.service import is_applied
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mailproxy import drained
+from mailproxy.by_version import bare_newline, compatibility_level, parameters_on
 from mailproxy.feature import Feature, Place
 from mailproxy.host_postfix import HostPostfix
 from mailproxy.managed import TABLES
 from mailproxy.master_cf import edited, is_marked, merged
 from mailproxy.model import DesiredState, Entries
 from mailproxy.names import parents
-from mailproxy.relaying import OWN_RULE, in_recipient_restrictions
+from mailproxy.relaying import OWN_RULE
 from mailproxy.restrictions import RECIPIENT, RELAY
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -48,10 +49,6 @@ TEMPLATE_PARAMETERS = (
     "smtpd_recipient_restrictions",
     "smtpd_relay_restrictions",
 )
-
-# Parameters that are rendered where the host's own Postfix knows them, and else left out: without them it does what it
-# can. What a declared relay rule says is in smtpd_recipient_restrictions then.
-WHERE_KNOWN = ("compatibility_level", "maillog_file", "smtpd_forbid_bare_newline", "smtpd_relay_restrictions")
 
 
 @dataclass(frozen=True)
@@ -157,21 +154,6 @@ def _accepted(relay_domains: Entries) -> Entries:
     return Entries(dict.fromkeys(relay_domains, "OK"))
 
 
-@lru_cache(maxsize=1024)
-def parameters_on(postfix: HostPostfix, main_cf: Entries) -> Entries:
-    """Return main_cf as a host's Postfix can have it: what it would ignore must not hold the relay rule."""
-    further = {name: value for name, value in main_cf.items() if name not in WHERE_KNOWN or postfix.knows(name)}
-    if not postfix.knows(RELAY) and (RELAY in main_cf or RECIPIENT in main_cf):
-        further[RECIPIENT] = in_recipient_restrictions(main_cf)
-    return Entries(further)
-
-
-def left_out(postfix: HostPostfix, main_cf: Entries) -> list[str]:
-    """Return the declared parameters that a host has to do without."""
-    lost = set(WHERE_KNOWN) - {"compatibility_level", RELAY}
-    return [name for name in main_cf if name in lost and not postfix.knows(name)]
-
-
 def routes(desired: DesiredState) -> Entries:
     """Return the entries of the transport table.
 
@@ -266,10 +248,10 @@ def _main_cf(desired: DesiredState, postfix: HostPostfix) -> Content:
         postfix=postfix,
         type=type,
         relay_domains_type=f"{type}:" if is_indexed(desired.relay_domains) else "",
-        compatibility_level=None if "compatibility_level" in further else _compatibility_level(postfix),
+        compatibility_level=None if "compatibility_level" in further else compatibility_level(postfix),
         matches_subdomains=_matches_subdomains(desired, postfix),
         relay_rule=f"{rule} = {OWN_RULE}" if own_rule and rule not in lists else None,
-        bare_newline=None if "smtpd_forbid_bare_newline" in further else _bare_newline(postfix),
+        bare_newline=None if "smtpd_forbid_bare_newline" in further else bare_newline(postfix),
         features=[found for feature in desired.features.values() if (found := _block(feature, desired, place))],
         restrictions=lists,
         further={name: value for name, value in further.items() if name not in lists},
@@ -291,25 +273,6 @@ def _block(feature: Feature, desired: DesiredState, place: Place) -> tuple[str, 
     """Return what main.cf says of a feature: the comment and the parameters, None where it has none."""
     parameters = feature.parameters(desired, place)
     return (feature.comment, parameters) if parameters else None
-
-
-def _compatibility_level(postfix: HostPostfix) -> str | None:
-    """Return the level of today's defaults that a host knows (COMPATIBILITY_README), None where there are none."""
-    if not postfix.knows("compatibility_level"):
-        return None
-    return "3.6" if postfix.version >= (3, 6) else "2"
-
-
-def _bare_newline(postfix: HostPostfix) -> str | None:
-    """Return what keeps a message from smuggling another one past this host to the servers behind it, None where
-    Postfix does by itself, from 3.9 on, or cannot at all.
-
-    "normalize" takes mail with bare newlines as what it is to Postfix. The first four releases that got the parameter
-    know only "yes", which refuses such mail, but of clients in mynetworks (postconf(5), smtpd_forbid_bare_newline).
-    """
-    if postfix.defaults.get("smtpd_forbid_bare_newline") != "no":
-        return None
-    return "normalize" if postfix.knows("smtpd_forbid_bare_newline_reject_code") else "yes"
 
 
 def _matches_subdomains(desired: DesiredState, postfix: HostPostfix) -> str:
